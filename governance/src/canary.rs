@@ -1,0 +1,165 @@
+//! The infrastructure canary: failures in a row, and what follows from them.
+//!
+//! The checks themselves are made outside; this file counts their results. A component that fails
+//! `failures_max` times in a row acts once, at the edge, and reports its recovery.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+
+use crate::verdict::{Action, Component, Reason, Verdict};
+
+/// What follows from a component that has failed often enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureAction {
+    /// The kill switch for everything.
+    Kill,
+    /// Every strategy stands still until the component is back.
+    Pause,
+    /// People are told.
+    Alert,
+}
+
+/// Bounds of the canary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Seconds between checks.
+    pub interval_seconds: u32,
+    /// Failures in a row that act.
+    pub failures_max: u32,
+    /// What they do.
+    pub action_on_failure: FailureAction,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { interval_seconds: 30, failures_max: 3, action_on_failure: FailureAction::Kill }
+    }
+}
+
+/// One round of checks. A time-out or a panic of a check is a failure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Round {
+    /// Each component's name and, where it failed, what was wrong.
+    pub results: BTreeMap<SmolStr, Option<String>>,
+}
+
+/// A component crossed an edge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Alert {
+    /// It failed `failures_max` times in a row.
+    Failed {
+        /// Which.
+        component: SmolStr,
+        /// Failures in a row.
+        failures: u32,
+        /// What was wrong the last time.
+        message: String,
+        /// What followed.
+        action: FailureAction,
+    },
+    /// It is back.
+    Recovered {
+        /// Which.
+        component: SmolStr,
+    },
+    /// Nothing is registered: nobody is watching.
+    NothingRegistered,
+}
+
+/// What the canary knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Failures in a row, by component.
+    pub failures: BTreeMap<SmolStr, u32>,
+    /// Components whose failure has acted and that have not recovered, with what followed.
+    pub acted: BTreeMap<SmolStr, FailureAction>,
+    /// Whether the absence of any component has been reported.
+    pub emptiness_reported: bool,
+}
+
+/// The alerts that a round calls for.
+///
+/// ```
+/// use ephor_governance::canary::{self, Alert, Round, State};
+/// let nobody = Round { results: Default::default() };
+/// let alerts = canary::decide(&State::default(), &nobody, &canary::Policy::default());
+/// assert_eq!(alerts, [Alert::NothingRegistered]);
+/// ```
+#[must_use]
+pub fn decide(state: &State, round: &Round, policy: &Policy) -> Vec<Alert> {
+    if round.results.is_empty() {
+        return if state.emptiness_reported { Vec::new() } else { vec![Alert::NothingRegistered] };
+    }
+    let alert = |(component, result): (&SmolStr, &Option<String>)| match result {
+        Some(message) => {
+            let failures = state.failures.get(component).copied().unwrap_or(0).saturating_add(1);
+            let acts = failures >= policy.failures_max && !state.acted.contains_key(component);
+            acts.then(|| Alert::Failed {
+                component: component.clone(),
+                failures,
+                message: message.clone(),
+                action: policy.action_on_failure,
+            })
+        }
+        None => state.acted.contains_key(component).then(|| Alert::Recovered { component: component.clone() }),
+    };
+    round.results.iter().filter_map(alert).collect()
+}
+
+/// Counts one recorded round.
+#[must_use]
+pub fn evolve_round(mut state: State, round: &Round) -> State {
+    for (component, result) in &round.results {
+        match result {
+            Some(_) => {
+                let failures = state.failures.entry(component.clone()).or_insert(0);
+                *failures = failures.saturating_add(1);
+            }
+            None => {
+                state.failures.remove(component);
+            }
+        }
+    }
+    state.emptiness_reported &= round.results.is_empty();
+    state
+}
+
+/// Applies one recorded alert.
+#[must_use]
+pub fn evolve(mut state: State, alert: &Alert) -> State {
+    match alert {
+        Alert::Failed { component, action, .. } => {
+            state.acted.insert(component.clone(), *action);
+        }
+        Alert::Recovered { component } => {
+            state.acted.remove(component);
+        }
+        Alert::NothingRegistered => state.emptiness_reported = true,
+    }
+    state
+}
+
+/// What the canary says of an order. A kill speaks through the kill switch, which stays latched.
+#[must_use]
+pub fn assess(state: &State) -> Verdict {
+    let components_failed = u32::try_from(state.acted.len()).unwrap_or(u32::MAX);
+    if components_failed == 0 {
+        let reason = if state.emptiness_reported { Reason::CanaryNoComponents } else { Reason::ComponentClear };
+        return Verdict::allow(Component::Canary, reason);
+    }
+    let reason = Reason::CanaryUnhealthy { components_failed };
+    let stands_still = state.acted.values().any(|action| match action {
+        FailureAction::Kill | FailureAction::Pause => true,
+        FailureAction::Alert => false,
+    });
+    if stands_still {
+        Verdict::reject(Component::Canary, Action::Pause, reason)
+    } else {
+        Verdict::allow(Component::Canary, reason)
+    }
+}

@@ -1,0 +1,326 @@
+//! Everything that can be recorded: one enum, because the log is one log.
+//!
+//! An event is a fact in the past tense. Variants and fields are what the log keeps for ever: a
+//! change of shape needs a new schema version and an upcast where events are encoded.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+
+use crate::gate::Decision;
+use crate::ids::{Actor, Currency, InstrumentId, SourceId, StrategyId};
+use crate::maturity::{Evidence, Level};
+use crate::order::{OrderReport, Signal};
+use crate::policy::{Policy, PolicyId};
+use crate::trade::{RMultiple, Trade};
+use crate::units::{Amount, Timestamp};
+use crate::{canary, drift, health, maturity, token};
+
+/// A strategy as its owner declares it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    /// The source's id of the declaration.
+    pub id: SourceId,
+    /// Its main instrument, where it has one.
+    pub instrument: Option<InstrumentId>,
+    /// The engine that runs it.
+    pub engine: Option<String>,
+    /// Its class or family.
+    pub strategy_class: Option<String>,
+    /// Digest of code and settings: another digest is another version, and evidence starts again.
+    pub version_digest: SmolStr,
+    /// Capital allocated to it.
+    pub initial_capital: Amount,
+    /// What the capital, prices and results are counted in.
+    pub currency: Currency,
+    /// Value of one unit at a price of one.
+    pub multiplier: Amount,
+}
+
+/// A backtest's promise, as recorded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordedBaseline {
+    /// The source's id.
+    pub id: SourceId,
+    /// First moment of the backtest.
+    pub period_start: Option<Timestamp>,
+    /// Last moment of the backtest.
+    pub period_end: Option<Timestamp>,
+    /// Trades and metrics.
+    pub baseline: drift::Baseline,
+}
+
+/// A closed trade with what was measured when it was recorded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClosedTrade {
+    /// The trade.
+    pub trade: Trade,
+    /// Its result in units of risk.
+    pub r: RMultiple,
+    /// Its result over the entry notional, a fraction.
+    pub return_on_entry: f64,
+    /// How many trades the state keeps from here on: the larger window of the policy in force.
+    pub keep: u32,
+}
+
+/// The account that the strategies share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// The source's id of this statement.
+    pub id: SourceId,
+    /// Equity.
+    pub equity: Amount,
+    /// What it is counted in.
+    pub currency: Currency,
+    /// Leverage in use, where the source says.
+    pub leverage: Option<Amount>,
+    /// Open positions, where the source says.
+    pub open_positions: Option<u32>,
+}
+
+/// What a kill switch covers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Everything.
+    All,
+    /// One strategy.
+    Strategy(StrategyId),
+    /// One instrument.
+    Instrument(InstrumentId),
+    /// One venue.
+    Venue(InstrumentId),
+}
+
+/// What a pause came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PauseCause {
+    /// A person.
+    Operator,
+    /// Drift beyond its pause bound.
+    Drift,
+}
+
+/// A fact. Variants are appended, never reordered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    /// A strategy, or a new version of one, came under governance.
+    StrategyRegistered {
+        /// What was declared.
+        registration: Registration,
+        /// The level it starts at, or keeps.
+        level: Level,
+    },
+    /// A backtest to compare with came in.
+    BaselineRecorded(RecordedBaseline),
+    /// The strategy wished to trade; the decision follows in the same commit.
+    SignalReceived(Signal),
+    /// The venue reported on an order.
+    OrderReported(OrderReport),
+    /// A round trip ended.
+    TradeClosed(ClosedTrade),
+    /// The account's state came in.
+    AccountUpdated(Account),
+    /// The gate answered.
+    DecisionMade(Box<Decision>),
+    /// The strategy climbed or fell on the ladder.
+    MaturityTransitioned(maturity::Event),
+    /// Health was folded anew.
+    HealthUpdated(health::Event),
+    /// A metric crossed a drift bound.
+    DriftAlerted(drift::Event),
+    /// A token was issued, used, expired or revoked.
+    TokenChanged(token::Event),
+    /// A round of canary checks was made.
+    CanaryChecked(canary::Round),
+    /// A component crossed an edge.
+    CanaryAlerted(canary::Alert),
+    /// A policy came into force.
+    PolicyAdopted {
+        /// What it was known by when it was adopted; a later version of the program may write it otherwise.
+        id: PolicyId,
+        /// The whole policy.
+        #[serde(with = "crate::policy::recorded")]
+        policy: Arc<Policy>,
+        /// Who adopted it.
+        by: Actor,
+        /// Why.
+        reason: String,
+    },
+    /// A kill switch was thrown, and stays so.
+    KillSwitchEngaged {
+        /// What it covers.
+        scope: Scope,
+        /// Whether exits are stopped too.
+        exits_blocked: bool,
+        /// Who threw it.
+        by: Actor,
+        /// Why.
+        reason: String,
+    },
+    /// A person re-armed a kill switch.
+    KillSwitchReleased {
+        /// What it covered.
+        scope: Scope,
+        /// Who.
+        by: Actor,
+        /// Why.
+        reason: String,
+    },
+    /// The strategy stands still.
+    StrategyPaused {
+        /// What it came from.
+        cause: PauseCause,
+        /// Who.
+        by: Actor,
+        /// Why.
+        reason: String,
+    },
+    /// The strategy may go on.
+    StrategyResumed {
+        /// The pauses that ended.
+        causes: Vec<PauseCause>,
+        /// Who.
+        by: Actor,
+        /// Why.
+        reason: String,
+    },
+    /// A person set the level by hand.
+    LevelSet {
+        /// The level before.
+        from: Level,
+        /// The level after.
+        to: Level,
+        /// Whether the record had earned it.
+        earned: bool,
+        /// The record at `from`.
+        evidence: Evidence,
+        /// Who.
+        by: Actor,
+        /// Why.
+        reason: String,
+    },
+    /// A strategy's actor failed and was rebuilt from the log.
+    ActorFaulted {
+        /// What it said.
+        message: String,
+    },
+}
+
+impl Event {
+    /// The name consumers know it by.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::StrategyRegistered { .. } => "StrategyRegistered",
+            Self::BaselineRecorded(_) => "BaselineRecorded",
+            Self::SignalReceived(_) => "SignalReceived",
+            Self::OrderReported(_) => "OrderReported",
+            Self::TradeClosed(_) => "TradeClosed",
+            Self::AccountUpdated(_) => "AccountUpdated",
+            Self::DecisionMade(_) => "DecisionMade",
+            Self::MaturityTransitioned(_) => "MaturityTransitioned",
+            Self::HealthUpdated(_) => "HealthUpdated",
+            Self::DriftAlerted(_) => "DriftAlerted",
+            Self::TokenChanged(_) => "TokenChanged",
+            Self::CanaryChecked(_) => "CanaryChecked",
+            Self::CanaryAlerted(_) => "CanaryAlerted",
+            Self::PolicyAdopted { .. } => "PolicyAdopted",
+            Self::KillSwitchEngaged { .. } => "KillSwitchEngaged",
+            Self::KillSwitchReleased { .. } => "KillSwitchReleased",
+            Self::StrategyPaused { .. } => "StrategyPaused",
+            Self::StrategyResumed { .. } => "StrategyResumed",
+            Self::LevelSet { .. } => "LevelSet",
+            Self::ActorFaulted { .. } => "ActorFaulted",
+        }
+    }
+
+    /// Every name, in the order of the variants.
+    pub const NAMES: [&'static str; 20] = [
+        "StrategyRegistered",
+        "BaselineRecorded",
+        "SignalReceived",
+        "OrderReported",
+        "TradeClosed",
+        "AccountUpdated",
+        "DecisionMade",
+        "MaturityTransitioned",
+        "HealthUpdated",
+        "DriftAlerted",
+        "TokenChanged",
+        "CanaryChecked",
+        "CanaryAlerted",
+        "PolicyAdopted",
+        "KillSwitchEngaged",
+        "KillSwitchReleased",
+        "StrategyPaused",
+        "StrategyResumed",
+        "LevelSet",
+        "ActorFaulted",
+    ];
+
+    /// The gate's answer, where that is what happened.
+    #[must_use]
+    pub fn decision(&self) -> Option<&Decision> {
+        if let Self::DecisionMade(decision) = self { Some(decision) } else { None }
+    }
+
+    /// The instrument and the source's id that an event is about, to be written once a commit.
+    pub fn subject_mut(&mut self) -> Subject<'_> {
+        match self {
+            Self::StrategyRegistered { registration, .. } => {
+                Subject { instrument: registration.instrument.as_mut(), id: Some(&mut registration.id) }
+            }
+            Self::BaselineRecorded(recorded) => Subject { instrument: None, id: Some(&mut recorded.id) },
+            Self::SignalReceived(signal) => Subject { instrument: None, id: Some(&mut signal.id) },
+            Self::OrderReported(report) => {
+                Subject { instrument: Some(&mut report.instrument), id: Some(&mut report.id) }
+            }
+            Self::TradeClosed(closed) => {
+                Subject { instrument: Some(&mut closed.trade.instrument), id: Some(&mut closed.trade.id) }
+            }
+            Self::DecisionMade(decision) => {
+                Subject { instrument: Some(&mut decision.order.instrument), id: Some(&mut decision.order.id) }
+            }
+            Self::AccountUpdated(account) => Subject { instrument: None, id: Some(&mut account.id) },
+            Self::MaturityTransitioned(_)
+            | Self::HealthUpdated(_)
+            | Self::DriftAlerted(_)
+            | Self::TokenChanged(_)
+            | Self::CanaryChecked(_)
+            | Self::CanaryAlerted(_)
+            | Self::PolicyAdopted { .. }
+            | Self::KillSwitchEngaged { .. }
+            | Self::KillSwitchReleased { .. }
+            | Self::StrategyPaused { .. }
+            | Self::StrategyResumed { .. }
+            | Self::LevelSet { .. }
+            | Self::ActorFaulted { .. } => Subject { instrument: None, id: None },
+        }
+    }
+}
+
+/// What an event is about, open for the encoder to lift out and put back.
+pub struct Subject<'a> {
+    /// The instrument.
+    pub instrument: Option<&'a mut InstrumentId>,
+    /// The source's id.
+    pub id: Option<&'a mut SourceId>,
+}
+
+/// Pauses in force, by cause.
+pub type Pauses = BTreeMap<PauseCause, Pause>;
+
+/// A pause in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Who.
+    pub by: Actor,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why.
+    pub reason: String,
+}

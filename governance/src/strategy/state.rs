@@ -1,0 +1,246 @@
+//! What a strategy has become: its stream, folded.
+//!
+//! `evolve` is total. It applies what was recorded and never asks whether it was a good idea, so a
+//! log can always be read, whatever rules once wrote it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::drift::{Baseline, Comparison};
+use crate::event::{ClosedTrade, Event, Pause, Pauses, Registration};
+use crate::ids::InstrumentId;
+use crate::maturity::Level;
+use crate::order::{OrderReport, OrderStatus, Side};
+use crate::trade::{Measured, Outcome};
+use crate::units::{Amount, Timestamp};
+use crate::verdict::Action;
+use crate::{drift, health, maturity, token};
+
+/// Everything since the strategy came under governance, for people to read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Trades closed.
+    pub trades: u32,
+    /// With a profit.
+    pub wins: u32,
+    /// With a loss.
+    pub losses: u32,
+    /// Sum of profits.
+    pub gross_win: Amount,
+    /// Sum of losses, without sign.
+    pub gross_loss: Amount,
+    /// Sum of results.
+    pub pnl: Amount,
+    /// Highest allocated capital plus results.
+    pub peak: Amount,
+    /// Deepest fall from a peak, a fraction.
+    pub max_drawdown: f64,
+    /// Losses in a row up to now; a break-even neither adds nor ends.
+    pub loss_streak: u32,
+    /// Signals and orders decided, by action, mildest first.
+    pub decisions: [u64; 6],
+}
+
+/// A strategy's stream, folded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// As it was last declared.
+    pub registration: Option<Registration>,
+    /// Where it stands on the ladder.
+    pub maturity: maturity::State,
+    /// Each level it has entered, with the time; the last 64.
+    pub path: Vec<(Timestamp, Level)>,
+    /// Its health.
+    pub health: health::State,
+    /// Its last trades, oldest first, as many as the policy's windows need.
+    pub outcomes: Vec<Measured>,
+    /// Trades since the version in force was registered: drift compares only these.
+    pub version_trades: u32,
+    /// Everything counted.
+    pub totals: Totals,
+    /// The backtest to compare with.
+    pub baseline: Option<Baseline>,
+    /// Metrics beyond a drift bound.
+    pub drift: drift::State,
+    /// Its tokens.
+    pub tokens: token::State,
+    /// Pauses in force.
+    pub pauses: Pauses,
+    /// Signed open positions, once a venue has reported one.
+    pub positions: Option<BTreeMap<InstrumentId, Amount>>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            registration: None,
+            maturity: maturity::State::entering(Level::Shadow, Timestamp::default(), Amount::ZERO),
+            path: Vec::new(),
+            health: health::State::PRISTINE,
+            outcomes: Vec::new(),
+            version_trades: 0,
+            totals: Totals::default(),
+            baseline: None,
+            drift: drift::State::default(),
+            tokens: token::State::default(),
+            pauses: BTreeMap::new(),
+            positions: None,
+        }
+    }
+}
+
+/// How many steps of its way a strategy remembers.
+const PATH_MAX: usize = 64;
+
+impl State {
+    /// The trades drift looks at, compared with the baseline.
+    #[must_use]
+    pub fn compare_drift(&self, policy: &drift::Policy) -> Vec<Comparison> {
+        compare(&self.outcomes, self.version_trades, self.maturity.evidence.equity, self.baseline.as_ref(), policy)
+    }
+}
+
+pub(super) fn compare(
+    outcomes: &[Measured],
+    version_trades: u32,
+    equity: Amount,
+    baseline: Option<&Baseline>,
+    policy: &drift::Policy,
+) -> Vec<Comparison> {
+    let of_version = outcomes.get(outcomes.len().saturating_sub(version_trades as usize)..).unwrap_or_default();
+    drift::compare(of_version, equity.to_f64(), baseline, policy)
+}
+
+pub(super) fn push_outcome(outcomes: &mut Vec<Measured>, closed: &ClosedTrade) {
+    let surplus = (outcomes.len() + 1).saturating_sub(closed.keep.max(1) as usize);
+    outcomes.drain(..surplus.min(outcomes.len()));
+    let pnl = closed.trade.realized_pnl.to_f64();
+    outcomes.push(Measured { pnl, r: closed.r.value, return_on_entry: closed.return_on_entry });
+}
+
+/// Applies one recorded event. `at` is when it was recorded. What belongs to the system changes nothing here.
+#[must_use]
+pub fn evolve(mut state: State, event: &Event, at: Timestamp) -> State {
+    match event {
+        Event::StrategyRegistered { registration, level } => evolve_registered(&mut state, registration, *level, at),
+        Event::BaselineRecorded(recorded) => state.baseline = Some(recorded.baseline.clone()),
+        Event::OrderReported(report) => evolve_reported(&mut state, report),
+        Event::TradeClosed(closed) => evolve_closed(&mut state, closed),
+        Event::DecisionMade(decision) => {
+            let count =
+                Action::ALL.iter().zip(&mut state.totals.decisions).find(|(action, _)| **action == decision.action);
+            if let Some((_, count)) = count {
+                *count = count.saturating_add(1);
+            }
+        }
+        Event::MaturityTransitioned(transition) => {
+            state.maturity = maturity::evolve(state.maturity, transition, at);
+            step(&mut state, at);
+        }
+        Event::LevelSet { to, .. } => {
+            state.maturity = maturity::State::entering(*to, at, state.maturity.evidence.equity);
+            step(&mut state, at);
+        }
+        Event::HealthUpdated(health) => state.health = *health,
+        Event::DriftAlerted(alert) => state.drift = drift::evolve(state.drift, alert),
+        Event::TokenChanged(change) => state.tokens = token::evolve(state.tokens, change, at),
+        Event::StrategyPaused { cause, by, reason } => {
+            state.pauses.insert(*cause, Pause { by: by.clone(), since: at, reason: reason.clone() });
+        }
+        Event::StrategyResumed { causes, .. } => state.pauses.retain(|cause, _| !causes.contains(cause)),
+        Event::SignalReceived(_)
+        | Event::AccountUpdated(_)
+        | Event::CanaryChecked(_)
+        | Event::CanaryAlerted(_)
+        | Event::PolicyAdopted { .. }
+        | Event::KillSwitchEngaged { .. }
+        | Event::KillSwitchReleased { .. }
+        | Event::ActorFaulted { .. } => {}
+    }
+    state
+}
+
+fn evolve_registered(state: &mut State, registration: &Registration, level: Level, at: Timestamp) {
+    let equity = registration.initial_capital.plus(state.totals.pnl);
+    let before = state.registration.replace(registration.clone());
+    if before.as_ref().is_none_or(|before| before.version_digest != registration.version_digest) {
+        state.maturity = maturity::State::entering(level, at, equity);
+        state.totals.peak = equity;
+        state.version_trades = 0;
+        state.drift = drift::State::default();
+    } else {
+        // Capital put in or taken out is no result: the record goes on, as far below its peak as before.
+        let evidence = &mut state.maturity.evidence;
+        let change = equity.minus(evidence.equity);
+        evidence.equity = equity;
+        evidence.peak = evidence.peak.plus(change);
+        state.totals.peak = state.totals.peak.plus(change);
+    }
+    if before.is_none() {
+        step(state, at);
+    }
+}
+
+fn evolve_reported(state: &mut State, report: &OrderReport) {
+    let filled = match (report.status, report.side, report.qty) {
+        (OrderStatus::Filled, Some(Side::Buy), Some(qty)) => Some(qty),
+        (OrderStatus::Filled, Some(Side::Sell), Some(qty)) => Some(Amount::ZERO.minus(qty)),
+        (
+            OrderStatus::Filled
+            | OrderStatus::Rejected
+            | OrderStatus::Denied
+            | OrderStatus::Canceled
+            | OrderStatus::Expired,
+            _,
+            _,
+        ) => None,
+    };
+    let before = state.positions.as_ref().and_then(|positions| positions.get(&report.instrument)).copied();
+    let Some(after) = report.position_qty.or_else(|| filled.map(|change| before.unwrap_or_default().plus(change)))
+    else {
+        return;
+    };
+    let positions = state.positions.get_or_insert_default();
+    if after.is_zero() {
+        positions.remove(&report.instrument);
+    } else {
+        positions.insert(report.instrument.clone(), after);
+    }
+}
+
+fn evolve_closed(state: &mut State, closed: &ClosedTrade) {
+    push_outcome(&mut state.outcomes, closed);
+    state.version_trades = state.version_trades.saturating_add(1);
+    state.maturity.evidence = state.maturity.evidence.with(&closed.trade);
+    let totals = &mut state.totals;
+    let pnl = closed.trade.realized_pnl;
+    totals.trades = totals.trades.saturating_add(1);
+    totals.pnl = totals.pnl.plus(pnl);
+    match closed.trade.outcome() {
+        Outcome::Win => {
+            totals.wins = totals.wins.saturating_add(1);
+            totals.gross_win = totals.gross_win.plus(pnl);
+            totals.loss_streak = 0;
+        }
+        Outcome::Loss => {
+            totals.losses = totals.losses.saturating_add(1);
+            totals.gross_loss = totals.gross_loss.plus(pnl.abs());
+            totals.loss_streak = totals.loss_streak.saturating_add(1);
+        }
+        Outcome::BreakEven => {}
+    }
+    let equity = state.maturity.evidence.equity;
+    totals.peak = totals.peak.max(equity);
+    let fall = maturity::Evidence { peak: totals.peak, ..state.maturity.evidence }.drawdown();
+    if fall > totals.max_drawdown {
+        totals.max_drawdown = fall;
+    }
+}
+
+fn step(state: &mut State, at: Timestamp) {
+    if state.path.len() >= PATH_MAX {
+        state.path.remove(0);
+    }
+    state.path.push((at, state.maturity.level));
+}
