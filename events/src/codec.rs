@@ -1,0 +1,358 @@
+//! Events to bytes and back: the only file that knows bincode.
+//!
+//! bincode is positional, so every payload stands under an explicit type id and schema version, and
+//! neither is ever used again for something else. An old version is read by the struct it was written
+//! with and then upcast. Golden bytes of every type and version are kept with the tests for ever.
+//!
+//! What a commit says once (its instrument, its key) is lifted out of the payloads and put back on
+//! reading: the first byte of a payload says which.
+
+use bincode::config::{Configuration, standard};
+use ephor_governance::event::{Event, Scope, Subject};
+use ephor_governance::ids::{Actor, InstrumentId, SourceId};
+use ephor_governance::record::{KeyKind, cause_within};
+use ephor_governance::units::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+
+use crate::{Cause, Commit, CommitView, Draft, Encoded, EventView, Key, Seq, StreamId, Text, Version};
+
+const BYTES: Configuration = standard();
+
+/// The payload's instrument is the commit's.
+const INSTRUMENT_LIFTED: u8 = 1;
+/// The payload's source id is the commit's key.
+const ID_LIFTED: u8 = 2;
+
+/// Why an event could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("encode {name} failed")]
+pub struct EncodeError {
+    /// Which event.
+    pub name: &'static str,
+    /// What the encoder said.
+    pub source: bincode::error::EncodeError,
+}
+
+/// Why recorded bytes are not an event.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Written by a newer version, or not by us.
+    #[error("seq {seq}: event type {type_id} schema {schema} is not known to this version")]
+    UnknownType {
+        /// Where.
+        seq: Seq,
+        /// Which type.
+        type_id: u16,
+        /// Which schema.
+        schema: u16,
+    },
+    /// The bytes are not of the type they stand under.
+    #[error("seq {seq}: payload of event type {type_id} schema {schema} does not decode: {problem}")]
+    Malformed {
+        /// Where.
+        seq: Seq,
+        /// Which type.
+        type_id: u16,
+        /// Which schema.
+        schema: u16,
+        /// What the decoder said.
+        problem: String,
+    },
+}
+
+impl DecodeError {
+    /// Never: the bytes will be the same next time.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        false
+    }
+}
+
+/// The number that an event's type has in the log, and the schema version that is written now.
+#[must_use]
+pub const fn type_and_schema(event: &Event) -> (u16, u16) {
+    match event {
+        Event::StrategyRegistered { .. } => (1, 1),
+        Event::BaselineRecorded(_) => (2, 1),
+        Event::SignalReceived(_) => (3, 1),
+        Event::OrderReported(_) => (4, 1),
+        Event::TradeClosed(_) => (5, 1),
+        Event::AccountUpdated(_) => (6, 1),
+        Event::DecisionMade(_) => (7, 1),
+        Event::MaturityTransitioned(_) => (8, 1),
+        Event::HealthUpdated(_) => (9, 1),
+        Event::DriftAlerted(_) => (10, 1),
+        Event::TokenChanged(_) => (11, 1),
+        Event::CanaryChecked(_) => (12, 1),
+        Event::CanaryAlerted(_) => (13, 1),
+        Event::PolicyAdopted { .. } => (14, 1),
+        Event::KillSwitchEngaged { .. } => (15, 2),
+        Event::KillSwitchReleased { .. } => (16, 1),
+        Event::StrategyPaused { .. } => (17, 1),
+        Event::StrategyResumed { .. } => (18, 1),
+        Event::LevelSet { .. } => (19, 1),
+        Event::ActorFaulted { .. } => (20, 1),
+    }
+}
+
+/// The name of a type id, for reading a log without decoding it; `None` for an unknown one.
+#[must_use]
+pub fn type_name(type_id: u16) -> Option<&'static str> {
+    Event::NAMES.get(usize::from(type_id).checked_sub(1)?).copied()
+}
+
+/// Kill switches before exits could be stopped: every one of them let exits pass.
+#[derive(Serialize, Deserialize)]
+struct KillSwitchEngagedV1 {
+    scope: Scope,
+    by: Actor,
+    reason: String,
+}
+
+fn write_payload(event: &Event, to: &mut Vec<u8>) -> Result<usize, bincode::error::EncodeError> {
+    fn put<T: Serialize + ?Sized>(value: &T, to: &mut Vec<u8>) -> Result<usize, bincode::error::EncodeError> {
+        bincode::serde::encode_into_std_write(value, to, BYTES)
+    }
+    match event {
+        Event::StrategyRegistered { registration, level } => put(&(registration, level), to),
+        Event::BaselineRecorded(recorded) => put(recorded, to),
+        Event::SignalReceived(signal) => put(signal, to),
+        Event::OrderReported(report) => put(report, to),
+        Event::TradeClosed(closed) => put(closed, to),
+        Event::AccountUpdated(account) => put(account, to),
+        Event::DecisionMade(decision) => put(decision, to),
+        Event::MaturityTransitioned(transition) => put(transition, to),
+        Event::HealthUpdated(health) => put(health, to),
+        Event::DriftAlerted(alert) => put(alert, to),
+        Event::TokenChanged(change) => put(change, to),
+        Event::CanaryChecked(round) => put(round, to),
+        Event::CanaryAlerted(alert) => put(alert, to),
+        Event::PolicyAdopted { id, policy, by, reason } => put(&(id, policy.canonical(), by, reason), to),
+        Event::KillSwitchEngaged { scope, exits_blocked, by, reason } => put(&(scope, exits_blocked, by, reason), to),
+        Event::KillSwitchReleased { scope, by, reason } => put(&(scope, by, reason), to),
+        Event::StrategyPaused { cause, by, reason } => put(&(cause, by, reason), to),
+        Event::StrategyResumed { causes, by, reason } => put(&(causes, by, reason), to),
+        Event::LevelSet { from, to: level, earned, evidence, by, reason } => {
+            put(&(from, level, earned, evidence, by, reason), to)
+        }
+        Event::ActorFaulted { message } => put(message, to),
+    }
+}
+
+/// Encodes one event. What the commit says once is taken out while writing and put back after.
+///
+/// # Errors
+/// [`EncodeError`] where a value cannot be written at all.
+pub fn encode(
+    event: &mut Event,
+    instrument: Option<&str>,
+    key: Option<&str>,
+    cause: Cause,
+) -> Result<Encoded, EncodeError> {
+    let (type_id, schema) = type_and_schema(event);
+    let mut flags = 0;
+    let (mut instrument_out, mut id_out) = (None, None);
+    let Subject { instrument: own_instrument, id: own_id } = event.subject_mut();
+    if let Some(own) = own_instrument.filter(|own| Some(own.as_str()) == instrument) {
+        flags |= INSTRUMENT_LIFTED;
+        instrument_out = Some(std::mem::take(own));
+    }
+    if let Some(own) = own_id.filter(|own| Some(own.as_str()) == key) {
+        flags |= ID_LIFTED;
+        id_out = Some(std::mem::take(own));
+    }
+    let mut payload = Vec::with_capacity(96);
+    payload.push(flags);
+    let written = write_payload(event, &mut payload);
+    let Subject { instrument: own_instrument, id: own_id } = event.subject_mut();
+    if let Some((own, out)) = own_instrument.zip(instrument_out) {
+        *own = out;
+    }
+    if let Some((own, out)) = own_id.zip(id_out) {
+        *own = out;
+    }
+    written.map_err(|source| EncodeError { name: event.name(), source })?;
+    Ok(Encoded { type_id, schema, cause, payload })
+}
+
+/// What a commit says beside its events.
+#[derive(Clone, Debug)]
+pub struct Heading {
+    /// The stream that grows.
+    pub stream: StreamId,
+    /// The head of the stream before.
+    pub expected: Version,
+    /// The governor's time: what the rules were given.
+    pub decided_at: Timestamp,
+    /// The source's time.
+    pub occurred_at: Timestamp,
+    /// Ties order, decision, token and trade together.
+    pub trace: SmolStr,
+    /// What makes the command idempotent.
+    pub key: Option<(KeyKind, SmolStr)>,
+    /// The instrument it is about.
+    pub instrument: Option<SmolStr>,
+    /// The system version that it was decided on.
+    pub system: Version,
+}
+
+/// Encodes the events of one commit.
+///
+/// # Errors
+/// The first event that cannot be written.
+pub fn draft(heading: Heading, events: &mut [Event]) -> Result<Draft, EncodeError> {
+    let key = heading.key.as_ref().map(|(_, id)| id.as_str());
+    let causes: Vec<Cause> = (0..events.len())
+        .map(|index| match cause_within(events, index).and_then(|cause| u16::try_from(cause).ok()) {
+            Some(cause) => Cause::InCommit(cause),
+            None => Cause::None,
+        })
+        .collect();
+    let instrument = heading.instrument.as_deref();
+    let encoded: Result<Vec<Encoded>, EncodeError> =
+        events.iter_mut().zip(causes).map(|(event, cause)| encode(event, instrument, key, cause)).collect();
+    Ok(Draft {
+        stream: heading.stream,
+        expected: heading.expected,
+        decided_at: heading.decided_at.nanos(),
+        occurred_at: heading.occurred_at.nanos(),
+        trace: heading.trace,
+        key: heading.key.map(|(kind, id)| Key { kind: kind as u8, id }),
+        instrument: heading.instrument,
+        system: heading.system,
+        events: encoded?,
+    })
+}
+
+/// Decodes one event of a commit, upcasting old versions.
+///
+/// # Errors
+/// [`DecodeError`], naming the seq.
+pub fn decode(
+    event: &EventView<'_>,
+    instrument: Option<&SmolStr>,
+    key: Option<Text<'_>>,
+) -> Result<Event, DecodeError> {
+    let EventView { seq, type_id, schema, payload, .. } = *event;
+    let malformed = |problem: String| DecodeError::Malformed { seq, type_id, schema, problem };
+    let (flags, bytes) = payload.split_first().ok_or_else(|| malformed("it is empty".to_owned()))?;
+    let mut decoded = read_payload(type_id, schema, bytes).map_err(|problem| match problem {
+        Some(problem) => malformed(problem),
+        None => DecodeError::UnknownType { seq, type_id, schema },
+    })?;
+    if *flags != 0 {
+        let subject = decoded.subject_mut();
+        if flags & INSTRUMENT_LIFTED != 0 {
+            let (own, name) =
+                subject.instrument.zip(instrument).ok_or_else(|| malformed("it has no instrument".to_owned()))?;
+            *own = InstrumentId::recorded(name.clone());
+        }
+        if flags & ID_LIFTED != 0 {
+            let (own, id) = subject.id.zip(key).ok_or_else(|| malformed("it has no id".to_owned()))?;
+            *own = SourceId::recorded(id.to_smol_str());
+        }
+    }
+    Ok(decoded)
+}
+
+/// The events of a commit, decoded in order.
+pub fn decode_all<'a>(commit: &CommitView<'a>) -> impl Iterator<Item = Result<Event, DecodeError>> + use<'a> {
+    let (instrument, key) = (commit.instrument, commit.key.map(|(_, id)| id));
+    commit.events().map(move |event| decode(&event, instrument, key))
+}
+
+/// The events of an owned commit, decoded in order.
+///
+/// # Errors
+/// The first event that does not decode.
+pub fn decode_commit(commit: &Commit) -> Result<Vec<Event>, DecodeError> {
+    let key = commit.key.as_ref().map(|key| Text::of(&key.id));
+    let view = |(encoded, index): (&Encoded, u32)| {
+        let view = EventView {
+            seq: Seq(commit.seq.0 + u64::from(index)),
+            version: Version(commit.version.0 + u64::from(index)),
+            index,
+            type_id: encoded.type_id,
+            schema: encoded.schema,
+            cause: encoded.cause,
+            payload: &encoded.payload,
+        };
+        decode(&view, commit.instrument.as_ref(), key)
+    };
+    commit.events.iter().zip(0..).map(view).collect()
+}
+
+/// A state or a note in its bytes, for what is kept beside the log.
+///
+/// # Errors
+/// What the encoder said.
+pub fn pack<T: Serialize>(value: &T) -> Result<Vec<u8>, String> {
+    bincode::serde::encode_to_vec(value, BYTES).map_err(|error| error.to_string())
+}
+
+/// What [`pack`] gave.
+///
+/// # Errors
+/// What the decoder said; bytes left over are an error too.
+pub fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    let (value, read) = bincode::serde::decode_from_slice(bytes, BYTES).map_err(|error| error.to_string())?;
+    if read == bytes.len() { Ok(value) } else { Err(format!("{} bytes are left over", bytes.len() - read)) }
+}
+
+/// `Err(None)` is a type or schema that is not known.
+fn read_payload(type_id: u16, schema: u16, bytes: &[u8]) -> Result<Event, Option<String>> {
+    fn get<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Option<String>> {
+        unpack(bytes).map_err(Some)
+    }
+    Ok(match (type_id, schema) {
+        (1, 1) => {
+            let (registration, level) = get(bytes)?;
+            Event::StrategyRegistered { registration, level }
+        }
+        (2, 1) => Event::BaselineRecorded(get(bytes)?),
+        (3, 1) => Event::SignalReceived(get(bytes)?),
+        (4, 1) => Event::OrderReported(get(bytes)?),
+        (5, 1) => Event::TradeClosed(get(bytes)?),
+        (6, 1) => Event::AccountUpdated(get(bytes)?),
+        (7, 1) => Event::DecisionMade(get(bytes)?),
+        (8, 1) => Event::MaturityTransitioned(get(bytes)?),
+        (9, 1) => Event::HealthUpdated(get(bytes)?),
+        (10, 1) => Event::DriftAlerted(get(bytes)?),
+        (11, 1) => Event::TokenChanged(get(bytes)?),
+        (12, 1) => Event::CanaryChecked(get(bytes)?),
+        (13, 1) => Event::CanaryAlerted(get(bytes)?),
+        (14, 1) => {
+            let (id, policy, by, reason): (_, String, _, _) = get(bytes)?;
+            let policy = serde_json::from_str(&policy).map_err(|error| Some(error.to_string()))?;
+            Event::PolicyAdopted { id, policy: std::sync::Arc::new(policy), by, reason }
+        }
+        (15, 1) => {
+            let KillSwitchEngagedV1 { scope, by, reason } = get(bytes)?;
+            Event::KillSwitchEngaged { scope, exits_blocked: false, by, reason }
+        }
+        (15, 2) => {
+            let (scope, exits_blocked, by, reason) = get(bytes)?;
+            Event::KillSwitchEngaged { scope, exits_blocked, by, reason }
+        }
+        (16, 1) => {
+            let (scope, by, reason) = get(bytes)?;
+            Event::KillSwitchReleased { scope, by, reason }
+        }
+        (17, 1) => {
+            let (cause, by, reason) = get(bytes)?;
+            Event::StrategyPaused { cause, by, reason }
+        }
+        (18, 1) => {
+            let (causes, by, reason) = get(bytes)?;
+            Event::StrategyResumed { causes, by, reason }
+        }
+        (19, 1) => {
+            let (from, to, earned, evidence, by, reason) = get(bytes)?;
+            Event::LevelSet { from, to, earned, evidence, by, reason }
+        }
+        (20, 1) => Event::ActorFaulted { message: get(bytes)? },
+        _unknown => return Err(None),
+    })
+}
