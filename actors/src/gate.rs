@@ -1,0 +1,164 @@
+//! A shard's gate: it adopts the system view, finds the strategy's actor, and asks it.
+//!
+//! A gate and its strategies share one thread, so the ask costs about a microsecond, and one request is
+//! decided before the next is looked at: the journal sees commits in the order the requests came.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::prelude::*;
+use ephor_events::{StreamId, Version};
+use ephor_governance::ids::StrategyId;
+use ephor_governance::rejection::Rejection;
+use ephor_governance::strategy::{self, Command};
+use ephor_snapshots::Restored;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::answer::Failure;
+use crate::request::Request;
+use crate::shard::{Receipts, Reply, Shard, Surroundings, answer};
+use crate::strategy::{Decide, Inspect, StrategyActor};
+use crate::system::View;
+
+/// A request and where its answer goes.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Ask {
+    pub(crate) request: Arc<Request>,
+    pub(crate) attempt: u32,
+    pub(crate) reply: Reply,
+}
+
+/// The system has changed: decide with this from here on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Adopt(pub(crate) Arc<View>);
+
+/// Asks for the state of every strategy that has an actor here.
+#[derive(Message)]
+#[rtype(result = "Vec<(StrategyId, Restored<strategy::State>)>")]
+pub(crate) struct InspectAll;
+
+/// The most that may wait in a gate's or a strategy's mailbox.
+pub(crate) const MAILBOX: usize = 4_096;
+
+pub(crate) struct GateActor {
+    shard: Rc<Shard>,
+    receipts: Option<UnboundedReceiver<Receipts>>,
+    strategies: HashMap<StrategyId, Addr<StrategyActor>>,
+}
+
+impl GateActor {
+    /// To be called on the shard's own thread.
+    pub(crate) fn new(
+        number: usize,
+        view: Arc<View>,
+        around: Surroundings,
+        receipts: UnboundedReceiver<Receipts>,
+    ) -> Self {
+        let shard = Rc::new(Shard::new(number, view, around));
+        Self { shard, receipts: Some(receipts), strategies: HashMap::new() }
+    }
+
+    /// The strategy's actor, recovered from the log if it has none yet.
+    fn strategy(&mut self, request: &Request, gate: Addr<Self>) -> Result<Addr<StrategyActor>, Failure> {
+        let id = &request.strategy;
+        if let Some(address) = self.strategies.get(id).filter(|address| address.connected()) {
+            return Ok(address.clone());
+        }
+        let registers = matches!(request.command, Command::Register(_));
+        if !registers && self.shard.around.reader.version_of(&StreamId::new(id.as_str())) == Version(0) {
+            // A name nobody registered gets no actor: a flood of them must not fill the memory.
+            return Err(Rejection::UnknownStrategy.into());
+        }
+        self.revive(id, gate)
+    }
+
+    fn revive(&mut self, id: &StrategyId, gate: Addr<Self>) -> Result<Addr<StrategyActor>, Failure> {
+        if self.strategies.remove(id).is_some() {
+            // It had an actor that failed: what that one handed over may not be in the log yet, and a state
+            // without it would be wrong.
+            self.shard.around.journal.settle();
+        }
+        let actor = StrategyActor::recover(id.clone(), self.shard.clone(), gate)?;
+        let address = StrategyActor::create(|context| {
+            context.set_mailbox_capacity(MAILBOX);
+            actor
+        });
+        self.strategies.insert(id.clone(), address.clone());
+        Ok(address)
+    }
+
+    /// Rebuilds a failed strategy from the log, and records that it had to be.
+    fn replace(&mut self, failed: &Request, message: String, gate: Addr<Self>) {
+        let id = &failed.strategy;
+        tracing::error!(strategy = %id, message, "a strategy's actor failed; recovering it from the log");
+        match self.revive(id, gate) {
+            Ok(address) => {
+                let request = Request { command: Command::RecordFault { message }, occurred_at: None, ..failed.clone() };
+                let recording = address.send(Decide { request: Arc::new(request), attempt: 0, reply: None });
+                actix::spawn(async move { recording.await.is_ok() });
+            }
+            Err(failure) => tracing::error!(strategy = %id, %failure, "recovery failed"),
+        }
+    }
+}
+
+impl Actor for GateActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Context<Self>) {
+        context.set_mailbox_capacity(MAILBOX);
+        if let Some(receipts) = self.receipts.take() {
+            actix::spawn(self.shard.clone().release_all(receipts, context.address()));
+        }
+    }
+}
+
+impl Handler<Ask> for GateActor {
+    type Result = ();
+
+    fn handle(&mut self, ask: Ask, context: &mut Context<Self>) {
+        let Ask { request, attempt, reply } = ask;
+        let strategy = match self.strategy(&request, context.address()) {
+            Ok(strategy) => strategy,
+            Err(failure) => return answer(reply, Err(failure)),
+        };
+        let asked = strategy.send(Decide { request: request.clone(), attempt, reply: Some(reply) });
+        let decided = asked.into_actor(self).map(move |decided, gate, context| {
+            let failed = match decided {
+                Ok(Ok(())) => return,
+                Ok(Err(message)) => message,
+                Err(gone) => gone.to_string(),
+            };
+            gate.replace(&request, failed, context.address());
+        });
+        context.wait(decided);
+    }
+}
+
+impl Handler<Adopt> for GateActor {
+    type Result = ();
+
+    fn handle(&mut self, Adopt(view): Adopt, _: &mut Context<Self>) {
+        *self.shard.view.borrow_mut() = view;
+    }
+}
+
+impl Handler<InspectAll> for GateActor {
+    type Result = ResponseFuture<Vec<(StrategyId, Restored<strategy::State>)>>;
+
+    fn handle(&mut self, _: InspectAll, _: &mut Context<Self>) -> Self::Result {
+        let all: Vec<_> = self.strategies.iter().map(|(id, address)| (id.clone(), address.clone())).collect();
+        Box::pin(async move {
+            let mut states = Vec::with_capacity(all.len());
+            for (id, address) in all {
+                if let Ok(Some(restored)) = address.send(Inspect).await {
+                    states.push((id, restored));
+                }
+            }
+            states
+        })
+    }
+}

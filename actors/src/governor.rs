@@ -1,0 +1,339 @@
+//! The whole house behind one handle: start it, ask it, change it, shut it down.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use actix::prelude::*;
+use ephor_events::{CheckpointError, Durability, EventLog, Head, Reader, StreamId};
+use ephor_governance::ids::{Actor as By, StrategyId};
+use ephor_governance::policy::Policy;
+use ephor_governance::units::Timestamp;
+use ephor_governance::{strategy, system};
+use ephor_snapshots::{Keyframes, RestoreError, Restored, SaveError, restore};
+use smol_str::SmolStr;
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::answer::{Failure, Recorded};
+use crate::gate::{Ask, GateActor, InspectAll, MAILBOX};
+use crate::journal::{Journal, JournalThread};
+use crate::request::Request;
+use crate::shard::{DecideFn, Surroundings};
+use crate::system::{Change, SystemActor};
+
+/// How the house is built.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Threads that strategies are spread over; one gives one order of commits.
+    pub shards: usize,
+    /// What a commit must have reached before its answer leaves.
+    pub durability: Durability,
+    /// Requests that may be under way at once; beyond that a request is refused.
+    pub in_flight_max: usize,
+    /// How long an answer may take.
+    pub timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { shards: 1, durability: Durability::Fsync, in_flight_max: 1_024, timeout: Duration::from_secs(5) }
+    }
+}
+
+/// Why the house did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The system's state could not be recovered from the log.
+    #[error("recover the system from the log failed")]
+    Recover(#[from] RestoreError),
+    /// A thread could not be started.
+    #[error("start a thread failed")]
+    Thread(#[from] std::io::Error),
+    /// The actors' thread ended before it said that it was ready.
+    #[error("the actors did not start")]
+    NotReady,
+}
+
+impl StartError {
+    /// Whether the same start may go through later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Recover(error) => error.is_retryable(),
+            Self::Thread(_) => true,
+            Self::NotReady => false,
+        }
+    }
+}
+
+struct House {
+    gates: Vec<Addr<GateActor>>,
+    system: Addr<SystemActor>,
+    journal: Journal,
+    reader: Reader,
+    keyframes: Option<Keyframes>,
+    policy_adopted: OnceCell<()>,
+    under_way: Arc<Semaphore>,
+    in_flight_max: usize,
+    timeout: Duration,
+    closing: AtomicBool,
+}
+
+/// A handle to the running house. Cheap to clone; every clone is the same house.
+#[derive(Clone)]
+pub struct Governor {
+    house: Arc<House>,
+}
+
+/// The threads of the house, to be joined once it has been shut down.
+pub struct Threads {
+    journal: JournalThread,
+    actors: JoinHandle<()>,
+    stop: oneshot::Sender<()>,
+}
+
+/// A request that has taken its place in a gate's mailbox.
+struct Sent {
+    answer: oneshot::Receiver<Result<Recorded, Failure>>,
+    _place: OwnedSemaphorePermit,
+}
+
+#[cfg(test)]
+impl Threads {
+    /// Ends the actors alone, as if they had died.
+    pub(crate) fn stop_actors(self) {
+        drop(self.stop);
+        drop(self.actors.join());
+    }
+}
+
+struct Ready {
+    gates: Vec<Addr<GateActor>>,
+    system: Addr<SystemActor>,
+}
+
+impl Governor {
+    /// Starts journal, gates and system actor on a log.
+    ///
+    /// # Errors
+    /// [`StartError`]; the log is closed again then.
+    pub fn start(log: EventLog, config: &Config) -> Result<(Self, Threads), StartError> {
+        Self::start_with(log, config, strategy::decide)
+    }
+
+    pub(crate) fn start_with(log: EventLog, config: &Config, decide: DecideFn) -> Result<(Self, Threads), StartError> {
+        let in_flight_max = config.in_flight_max.clamp(1, MAILBOX);
+        let shards = config.shards.max(1);
+        let (routes, receipts): (Vec<_>, Vec<_>) = (0..shards).map(|_| unbounded_channel()).unzip();
+        let keyframes = Keyframes::open(&log.derived());
+        let keyframes = keyframes.inspect_err(|error| tracing::warn!(%error, "keyframes cannot be kept")).ok();
+        let (journal, reader, journal_thread) = Journal::start(log, config.durability, in_flight_max, routes)?;
+        let around = Surroundings { journal: journal.clone(), reader: reader.clone(), decide, keyframes: keyframes.clone() };
+        let (view, last_at) = SystemActor::recover(&around)?;
+        let policy_adopted = view.state.policy_adopted;
+        let (ready, started) = std::sync::mpsc::channel();
+        let (stop, stopped) = oneshot::channel();
+        let actors = std::thread::Builder::new().name("actors".to_owned()).spawn(move || {
+            System::new().block_on(async move {
+                let arbiters: Vec<Arbiter> = (0..shards).map(|_| Arbiter::new()).collect();
+                let gates: Vec<_> = (0..)
+                    .zip(&arbiters)
+                    .zip(receipts)
+                    .map(|((number, arbiter), receipts)| {
+                        let (view, around) = (view.clone(), around.clone());
+                        let gate = move |_: &mut Context<GateActor>| GateActor::new(number, view, around, receipts);
+                        GateActor::start_in_arbiter(&arbiter.handle(), gate)
+                    })
+                    .collect();
+                let system = SystemActor::new(view, last_at, around, gates.clone()).start();
+                if ready.send(Ready { gates, system }).is_err() {
+                    return;
+                }
+                // Ends when told to, or when every handle is gone.
+                drop(stopped.await);
+                for arbiter in arbiters {
+                    arbiter.stop();
+                    drop(arbiter.join());
+                }
+            });
+        })?;
+        let Ready { gates, system } = started.recv().map_err(|_| StartError::NotReady)?;
+        let cell = OnceCell::new();
+        if policy_adopted {
+            drop(cell.set(()));
+        }
+        let house = House {
+            gates,
+            system,
+            journal,
+            reader,
+            keyframes,
+            policy_adopted: cell,
+            under_way: Arc::new(Semaphore::new(in_flight_max)),
+            in_flight_max,
+            timeout: config.timeout,
+            closing: AtomicBool::new(false),
+        };
+        Ok((Self { house: Arc::new(house) }, Threads { journal: journal_thread, actors, stop }))
+    }
+
+    /// Makes sure that the log begins with the policy it is governed by: the defaults, where nobody has
+    /// adopted another. The first request does it too; before a pipelined stream it is done once, alone.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn begin(&self, at: Timestamp) -> Result<(), Failure> {
+        let adopt = || async {
+            let policy = Policy::default();
+            let command = system::Command::AdoptPolicy {
+                id: policy.id(),
+                policy: Arc::new(policy),
+                by: By::recorded("ephor".into()),
+                reason: "the default policy, because none had been adopted".to_owned(),
+            };
+            let change = Change { command, at, trace: SmolStr::default(), occurred_at: None };
+            self.house.system.send(change).await.map_err(|_| Failure::Stopped)??;
+            Ok(())
+        };
+        self.house.policy_adopted.get_or_try_init(adopt).await.copied()
+    }
+
+    /// Asks something of a strategy. The request takes its place at once, so requests are decided in the
+    /// order of these calls; the answer comes when its commit is durable.
+    ///
+    /// # Errors
+    /// [`Failure`]; an order that meets one is blocked, for [`Failure::reason`].
+    pub fn ask(&self, request: Request) -> impl Future<Output = Result<Recorded, Failure>> + Send + use<> {
+        let this = self.clone();
+        let begun = self.house.policy_adopted.initialized();
+        let at = request.at;
+        let mut request = Some(request);
+        let mut sent = begun.then(|| this.send(request.take()));
+        async move {
+            let sent = match sent.take() {
+                Some(sent) => sent,
+                None => {
+                    this.begin(at).await?;
+                    this.send(request)
+                }
+            };
+            let Sent { answer, _place } = sent?;
+            this.in_time(async { answer.await.map_err(|_| Failure::Stopped)? }).await
+        }
+    }
+
+    fn send(&self, request: Option<Request>) -> Result<Sent, Failure> {
+        let request = request.ok_or(Failure::Stopped)?;
+        let place = self.enter()?;
+        let gates = &self.house.gates;
+        let gate = gates.get(shard_of(&request.strategy, gates.len())).ok_or(Failure::Stopped)?;
+        let (reply, answer) = oneshot::channel();
+        gate.try_send(Ask { request: Arc::new(request), attempt: 0, reply }).map_err(|refused| match refused {
+            SendError::Full(_) => Failure::Overloaded,
+            SendError::Closed(_) => Failure::Stopped,
+        })?;
+        Ok(Sent { answer, _place: place })
+    }
+
+    /// Changes something for all strategies. Answered when it is durable and every gate has adopted it.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn change(
+        &self,
+        command: system::Command,
+        at: Timestamp,
+        trace: SmolStr,
+        occurred_at: Option<Timestamp>,
+    ) -> Result<Recorded, Failure> {
+        let _place = self.enter()?;
+        let adopts = matches!(command, system::Command::AdoptPolicy { .. });
+        if !adopts {
+            self.begin(at).await?;
+        }
+        let changed = self.house.system.send(Change { command, at, trace, occurred_at });
+        let recorded = self.in_time(async { changed.await.map_err(|_| Failure::Stopped)? }).await?;
+        if adopts {
+            drop(self.house.policy_adopted.set(()));
+        }
+        Ok(recorded)
+    }
+
+    fn enter(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        if self.house.closing.load(Ordering::Acquire) {
+            return Err(Failure::Stopped);
+        }
+        self.house.under_way.clone().try_acquire_owned().map_err(|_| Failure::Overloaded)
+    }
+
+    /// The time-out runs on the asker's thread: a gate's own clock would not tick while it is blocked.
+    async fn in_time<T>(&self, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let timeout = self.house.timeout;
+        let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        tokio::time::timeout(timeout, answer).await.unwrap_or(Err(Failure::TimedOut { millis }))
+    }
+
+    /// What is recorded, to be read from any thread.
+    #[must_use]
+    pub fn reader(&self) -> &Reader {
+        &self.house.reader
+    }
+
+    /// The live state of every strategy that has been asked about since the start.
+    pub async fn inspect(&self) -> Vec<(StrategyId, Restored<strategy::State>)> {
+        let asked = self.house.gates.iter().map(|gate| gate.send(InspectAll));
+        let states = futures::future::join_all(asked).await;
+        let mut all: Vec<_> = states.into_iter().flatten().flatten().collect();
+        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        all
+    }
+
+    /// Saves the state of everything that has been asked about, so that the next start need not fold it.
+    async fn save_keyframes(&self, keyframes: &Keyframes) -> Result<(), SaveError> {
+        let House { reader, journal, .. } = &*self.house;
+        let journal = journal.clone();
+        drop(tokio::task::spawn_blocking(move || journal.settle()).await);
+        for (id, restored) in self.inspect().await {
+            keyframes.save(reader, &StreamId::new(id.as_str()), &restored)?;
+        }
+        let system = StreamId::system();
+        match restore(reader, Some(keyframes), &system, None, system::evolve) {
+            Ok(restored) if restored.folded > 0 => keyframes.save(reader, &system, &restored)?,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "no keyframe of the system"),
+        }
+        keyframes.flush().map_err(|source| SaveError::Store { stream: system, source })
+    }
+
+    /// Stops intake, waits for what is under way, saves keyframes, closes the log and ends the threads.
+    ///
+    /// # Errors
+    /// What closing the log said; every answered commit is durable all the same.
+    pub async fn shutdown(self, threads: Threads) -> Result<Option<Head>, CheckpointError> {
+        self.house.closing.store(true, Ordering::Release);
+        let everyone = u32::try_from(self.house.in_flight_max).unwrap_or(u32::MAX);
+        drop(self.house.under_way.acquire_many(everyone).await);
+        if let Some(keyframes) = &self.house.keyframes
+            && let Err(error) = self.save_keyframes(keyframes).await
+        {
+            // They only save time: the log has everything.
+            tracing::warn!(%error, "keyframes were not saved");
+        }
+        let closed = self.house.journal.close().await;
+        // Nobody listens only if the actors' thread has ended already.
+        let _gone = threads.stop.send(()).is_err();
+        let joined = tokio::task::spawn_blocking(move || {
+            drop(threads.journal.join());
+            drop(threads.actors.join());
+        });
+        drop(joined.await);
+        closed.transpose()
+    }
+}
+
+/// A strategy's shard: the same on every machine and after every restart.
+fn shard_of(strategy: &StrategyId, shards: usize) -> usize {
+    crc32c::crc32c(strategy.as_str().as_bytes()) as usize % shards.max(1)
+}

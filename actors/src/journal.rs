@@ -1,0 +1,198 @@
+//! The one thread that writes the log.
+//!
+//! It takes whatever is waiting, writes it as one group, syncs once and answers all. Actors hand their
+//! commits over and go on; their answers wait for the receipt.
+//!
+//! Invariants: nothing is answered before it has reached the durability asked for; after a failed
+//! append nothing is ever written again, because states have already evolved past the failure.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use ephor_events::{AppendError, CheckpointError, Draft, Durability, EventLog, Head, Position, Reader};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
+
+use crate::shard::Receipts;
+
+/// The most commits in one group.
+const GROUP_MAX: usize = 1_024;
+
+/// Why a commit has no receipt.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum JournalError {
+    /// As many commits wait as may; nothing was taken.
+    #[error("the journal's queue is full")]
+    Full,
+    /// An append has failed, now or before: the journal writes nothing any more.
+    #[error("the journal has stopped: {problem}")]
+    Stopped {
+        /// What the failed append said.
+        problem: Arc<str>,
+    },
+    /// The journal has been shut down.
+    #[error("the journal is closed")]
+    Closed,
+}
+
+impl JournalError {
+    /// Whether the same commit may go through later.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Full => true,
+            Self::Stopped { .. } | Self::Closed => false,
+        }
+    }
+}
+
+/// Where a receipt goes.
+pub(crate) enum Route {
+    /// To a shard, together with the others of its group.
+    Shard(usize),
+    /// To one asker.
+    One(oneshot::Sender<Result<Position, JournalError>>),
+}
+
+enum Entry {
+    Commit { draft: Draft, route: Route },
+    Barrier(Sender<()>),
+    Close(oneshot::Sender<Result<Head, CheckpointError>>),
+}
+
+/// A way to the journal's thread. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Journal {
+    entries: Sender<Entry>,
+}
+
+/// The journal's thread.
+pub(crate) type JournalThread = JoinHandle<()>;
+
+impl Journal {
+    /// Starts the thread. `queue` commits may wait.
+    pub(crate) fn start(
+        log: EventLog,
+        durability: Durability,
+        queue: usize,
+        shards: Vec<UnboundedSender<Receipts>>,
+    ) -> std::io::Result<(Self, Reader, JournalThread)> {
+        let (entries, waiting) = bounded(queue);
+        let reader = log.reader();
+        let thread = std::thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || Writer { log, durability, stopped: None, shards }.run(&waiting))?;
+        Ok((Self { entries }, reader, thread))
+    }
+
+    /// Hands a commit over. The receipt comes by its route when the commit is durable.
+    ///
+    /// # Errors
+    /// [`JournalError::Full`] and [`JournalError::Closed`]; the commit was not taken then.
+    pub(crate) fn append(&self, draft: Draft, route: Route) -> Result<(), JournalError> {
+        self.entries.try_send(Entry::Commit { draft, route }).map_err(|refused| match refused {
+            TrySendError::Full(_) => JournalError::Full,
+            TrySendError::Disconnected(_) => JournalError::Closed,
+        })
+    }
+
+    /// Waits on the calling thread until everything handed over before has been written.
+    pub(crate) fn settle(&self) {
+        let (done, settled) = bounded(1);
+        // A journal that has closed has settled too.
+        let _settled = self.entries.send(Entry::Barrier(done)).is_ok() && settled.recv().is_ok();
+    }
+
+    /// Writes what waits, closes the log and ends the thread.
+    pub(crate) async fn close(&self) -> Option<Result<Head, CheckpointError>> {
+        let (done, closed) = oneshot::channel();
+        let entries = self.entries.clone();
+        // The queue may be full: waiting for room must not hold up the caller's thread.
+        let sent = tokio::task::spawn_blocking(move || entries.send(Entry::Close(done)).is_ok()).await;
+        if sent.unwrap_or(false) { closed.await.ok() } else { None }
+    }
+}
+
+struct Writer {
+    log: EventLog,
+    durability: Durability,
+    stopped: Option<Arc<str>>,
+    shards: Vec<UnboundedSender<Receipts>>,
+}
+
+impl Writer {
+    fn run(mut self, waiting: &Receiver<Entry>) {
+        let (mut drafts, mut routes) = (Vec::new(), Vec::new());
+        while let Ok(first) = waiting.recv() {
+            let mut next = Some(first);
+            let mut last = None;
+            while let Some(entry) = next.take() {
+                match entry {
+                    Entry::Commit { draft, route } => {
+                        drafts.push(draft);
+                        routes.push(route);
+                        if drafts.len() < GROUP_MAX {
+                            next = waiting.try_recv().ok();
+                        }
+                    }
+                    Entry::Barrier(_) | Entry::Close(_) => last = Some(entry),
+                }
+            }
+            self.commit(&mut drafts, &mut routes);
+            match last {
+                Some(Entry::Barrier(done)) => drop(done.send(())),
+                Some(Entry::Close(done)) => {
+                    drop(done.send(self.log.close()));
+                    return;
+                }
+                Some(Entry::Commit { .. }) | None => {}
+            }
+        }
+    }
+
+    fn commit(&mut self, drafts: &mut Vec<Draft>, routes: &mut Vec<Route>) {
+        if drafts.is_empty() {
+            return;
+        }
+        let outcome = match &self.stopped {
+            Some(problem) => Err(problem.clone()),
+            None => self.log.append(drafts, self.durability).map_err(|error| self.stop(&error)),
+        };
+        let receipts: Receipts = match outcome {
+            Ok(positions) => positions.into_iter().map(Ok).collect(),
+            Err(problem) => vec![Err(JournalError::Stopped { problem }); drafts.len()],
+        };
+        drafts.clear();
+        let mut groups: Vec<Receipts> = self.shards.iter().map(|_| Vec::new()).collect();
+        // An asker or a shard that is gone needs no receipt: the commit is recorded all the same.
+        for (route, receipt) in routes.drain(..).zip(receipts) {
+            match route {
+                Route::Shard(shard) => groups.get_mut(shard).map_or((), |group| group.push(receipt)),
+                Route::One(done) => drop(done.send(receipt)),
+            }
+        }
+        for (shard, group) in self.shards.iter().zip(groups).filter(|(_, group)| !group.is_empty()) {
+            drop(shard.send(group));
+        }
+    }
+
+    fn stop(&mut self, error: &AppendError) -> Arc<str> {
+        let problem: Arc<str> = chain(error).into();
+        tracing::error!(%problem, "append failed: the journal has stopped, every order is blocked from here on");
+        self.stopped = Some(problem.clone());
+        problem
+    }
+}
+
+/// An error and what caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,27 @@
+//! Mailboxes around the rules: the journal's thread, the gates, the strategies, the system.
+//!
+//! ```text
+//! ask -> gate (one a shard) -> strategy: decide, hand to the journal, evolve
+//!                                             journal: write the group, sync, receipts
+//!        gate: check for a kill, release <----'
+//! ```
+//!
+//! Invariants: no answer before its commit is durable; no `ALLOW` after an acknowledged kill; a
+//! failure of any part is a BLOCK. The rules themselves are elsewhere and know nothing of this.
+
+mod answer;
+mod gate;
+mod governor;
+mod journal;
+mod request;
+mod shard;
+mod strategy;
+mod system;
+#[cfg(test)]
+mod tests;
+
+pub use answer::{Failure, Recorded};
+pub use governor::{Config, Governor, StartError, Threads};
+pub use journal::JournalError;
+pub use request::Request;
+pub use system::View;

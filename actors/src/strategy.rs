@@ -1,0 +1,195 @@
+//! One strategy's actor: the single writer of its stream.
+//!
+//! It decides on its own state, hands the commit to the journal, evolves at once and goes on; the answer
+//! waits in the shard for its receipt. It starts by recovering from the log, and it is thrown away and
+//! recovered again when it fails.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::prelude::*;
+use ephor_events::codec::{self, Heading};
+use ephor_events::{StreamId, Version};
+use ephor_governance::event::Event;
+use ephor_governance::ids::StrategyId;
+use ephor_governance::rejection::Rejection;
+use ephor_governance::strategy::{self, Command, Context as Standing};
+use ephor_governance::units::Timestamp;
+use ephor_snapshots::{RestoreError, Restored, restore};
+use smol_str::SmolStr;
+
+use crate::answer::{Failure, Recorded};
+use crate::gate::GateActor;
+use crate::request::Request;
+use crate::shard::{Reply, Shard, Ticket, answer};
+
+/// A request with the system as the gate knows it. `Err` is what a failed actor said before it ended.
+#[derive(Message)]
+#[rtype(result = "Result<(), String>")]
+pub(crate) struct Decide {
+    pub(crate) request: Arc<Request>,
+    /// Above 0 where a decision is made again: the recorded one is then not the answer.
+    pub(crate) attempt: u32,
+    pub(crate) reply: Option<Reply>,
+}
+
+/// Asks for the state as it stands.
+#[derive(Message)]
+#[rtype(result = "Option<Restored<strategy::State>>")]
+pub(crate) struct Inspect;
+
+/// What the strategy made of a request.
+enum Decided {
+    /// Handed over now.
+    Now(Recorded),
+    /// The same was asked before and is still under way.
+    UnderWay(Ticket),
+    /// The same was asked before and stands in the log.
+    Before(Recorded),
+}
+
+pub(crate) struct StrategyActor {
+    id: StrategyId,
+    stream: StreamId,
+    state: strategy::State,
+    version: Version,
+    last_at: Timestamp,
+    shard: Rc<Shard>,
+    gate: Addr<GateActor>,
+    under_way: HashMap<(u8, SmolStr), Ticket>,
+}
+
+impl StrategyActor {
+    /// Recovers a strategy from the log.
+    pub(crate) fn recover(id: StrategyId, shard: Rc<Shard>, gate: Addr<GateActor>) -> Result<Self, RestoreError> {
+        let stream = StreamId::new(id.as_str());
+        let Restored { state, version, at, .. } =
+            restore(&shard.around.reader, shard.around.keyframes.as_ref(), &stream, None, strategy::evolve)?;
+        Ok(Self { id, stream, state, version, last_at: at, shard, gate, under_way: HashMap::new() })
+    }
+
+    fn decide(&mut self, request: &Request, attempt: u32) -> Result<Decided, Failure> {
+        let key = request.command.key();
+        if let Some((kind, id)) = key.as_ref().filter(|_| attempt == 0)
+            && let Some(before) = self.decided_before(&request.command, *kind as u8, id)?
+        {
+            return Ok(before);
+        }
+        let again = match &request.command {
+            Command::ReceiveSignal { order, .. } | Command::CheckOrder { order, .. } if attempt > 0 => {
+                Some(Command::CheckOrder { order: order.clone(), attempt })
+            }
+            _first => None,
+        };
+        let command = again.as_ref().unwrap_or(&request.command);
+        let at = request.at.max(self.last_at);
+        let view = self.shard.view.borrow().clone();
+        let standing = Standing { at, system: &view.state };
+        let mut events = (self.shard.around.decide)(&self.state, &self.id, command, &standing)?;
+        let heading = Heading {
+            stream: self.stream.clone(),
+            expected: self.version,
+            decided_at: at,
+            occurred_at: request.occurred_at.or_else(|| command.occurred_at()).unwrap_or(at),
+            trace: request.trace.clone(),
+            key: key.clone(),
+            instrument: command.instrument().map(|instrument| instrument.text()),
+            system: view.version,
+        };
+        let draft = codec::draft(heading, &mut events).map_err(Failure::encode)?;
+        let ticket = self.shard.append(draft)?;
+        // From here on the commit is the journal's: the state goes on as if it were durable.
+        let first = Version(self.version.0 + 1);
+        self.version = Version(self.version.0 + events.len() as u64);
+        self.last_at = at;
+        for event in &events {
+            self.state = strategy::evolve(std::mem::take(&mut self.state), event, at);
+        }
+        if let Some((kind, id)) = key {
+            self.remember((kind as u8, id), ticket);
+        }
+        Ok(Decided::Now(Recorded::new(events, first, at, view.version)))
+    }
+
+    /// The answer to a request that was made before, whether its commit is under way or in the log.
+    fn decided_before(&self, command: &Command, kind: u8, id: &SmolStr) -> Result<Option<Decided>, Failure> {
+        let under_way = self.under_way.get(&(kind, id.clone())).copied();
+        if let Some((ticket, recorded)) = under_way.and_then(|ticket| Some((ticket, self.shard.recorded(ticket)?))) {
+            same_content(&recorded.events, command, id)?;
+            return Ok(Some(Decided::UnderWay(ticket)));
+        }
+        let Some(commit) = self.shard.around.reader.find(&self.stream, kind, id)? else { return Ok(None) };
+        let events = codec::decode_commit(&commit)?;
+        same_content(&events, command, id)?;
+        let at = Timestamp::from_nanos(commit.decided_at);
+        let recorded = Recorded::new(events, commit.version, at, commit.system).placed(commit.seq).as_repeat();
+        Ok(Some(Decided::Before(recorded)))
+    }
+
+    fn remember(&mut self, key: (u8, SmolStr), ticket: Ticket) {
+        // What has its receipt is found in the log from then on.
+        if self.under_way.len() >= 1_024 {
+            self.under_way.retain(|_, ticket| self.shard.is_waiting(*ticket));
+        }
+        self.under_way.insert(key, ticket);
+    }
+}
+
+/// An id that comes again must ask the same thing again: another order under an old id is a fault of the
+/// caller's, and the old answer would be wrong for it.
+fn same_content(recorded: &[Event], command: &Command, id: &SmolStr) -> Result<(), Failure> {
+    let before = Command::of(recorded);
+    let same = match (&before, command) {
+        // A decision made again after a kill stands under the key of the request it answers.
+        (
+            Some(Command::CheckOrder { order: before, .. }),
+            Command::CheckOrder { order, .. } | Command::ReceiveSignal { order, .. },
+        ) => before == order,
+        (Some(before), command) => before == command,
+        (None, _) => false,
+    };
+    if same { Ok(()) } else { Err(Rejection::IdReused { id: id.to_string() }.into()) }
+}
+
+impl Actor for StrategyActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Decide> for StrategyActor {
+    type Result = Result<(), String>;
+
+    /// Decide, hand to the journal, evolve. A panic ends this actor; the gate recovers a new one.
+    fn handle(&mut self, message: Decide, context: &mut Context<Self>) -> Self::Result {
+        let Decide { request, attempt, reply } = message;
+        let decided = catch_unwind(AssertUnwindSafe(|| self.decide(&request, attempt)));
+        match (decided, reply) {
+            (Ok(Ok(Decided::Now(recorded))), reply) => self.shard.wait(recorded, request, reply),
+            (Ok(Ok(Decided::UnderWay(ticket))), Some(reply)) => self.shard.join(ticket, reply),
+            (Ok(Ok(Decided::Before(recorded))), Some(reply)) => {
+                self.shard.release(recorded, &request, reply, &self.gate);
+            }
+            (Ok(Err(failure)), Some(reply)) => answer(reply, Err(failure)),
+            (Ok(Ok(Decided::UnderWay(_) | Decided::Before(_)) | Err(_)), None) => {}
+            (Err(panic), reply) => {
+                context.stop();
+                let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+                let message = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+                if let Some(reply) = reply {
+                    answer(reply, Err(Failure::Faulted { message: message.clone() }));
+                }
+                return Err(message);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Handler<Inspect> for StrategyActor {
+    type Result = Option<Restored<strategy::State>>;
+
+    fn handle(&mut self, _: Inspect, _: &mut Context<Self>) -> Self::Result {
+        Some(Restored { state: self.state.clone(), version: self.version, at: self.last_at, folded: 0 })
+    }
+}
