@@ -1,0 +1,9 @@
+//! History as it is asked about: folded, found, judged again, explained. One binary, one file a question.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails where it stands")]
+
+mod at;
+mod audit;
+mod fold;
+mod why;
+mod world;

@@ -1,0 +1,100 @@
+//! The command line: one file a command, each with its arguments, its help and an example.
+
+mod audit;
+mod completions;
+mod error;
+mod events;
+mod feed;
+mod history;
+mod kill;
+mod operator;
+mod policy;
+mod print;
+mod rejects;
+mod run;
+mod sentence;
+mod state;
+mod strategies;
+mod strategy;
+mod summary;
+mod token;
+mod verify;
+mod why;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{ArgAction, Parser, Subcommand};
+
+pub use error::{CliError, Exit};
+
+/// Governs automated trading strategies: which may trade, and how large, with every decision in an
+/// append-only log that can be replayed, explained and judged again.
+#[derive(Parser)]
+#[command(name = "ephor", version, propagate_version = true, after_help = "Example: ephor run --input trades.jsonl.gz")]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Global {
+    /// The directory that holds the log
+    #[arg(long, global = true, value_name = "DIR", default_value = "ephor-data", env = "EPHOR_DATA")]
+    pub data: PathBuf,
+    /// Settings file; ephor.toml here, if there is one
+    #[arg(long, global = true, value_name = "FILE", env = "EPHOR_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Print JSON for programs instead of text for people
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say more on standard error: -v, -vv, -vvv
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::Args),
+    Strategies(strategies::Args),
+    State(state::Args),
+    History(history::Args),
+    Events(events::Args),
+    Why(why::Args),
+    Audit(audit::Args),
+    Verify(verify::Args),
+    Policy(policy::Args),
+    Strategy(strategy::Args),
+    Token(token::Args),
+    Kill(kill::KillArgs),
+    Rearm(kill::RearmArgs),
+    Completions(completions::Args),
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    print::init_tracing(cli.global.verbose);
+    let global = &cli.global;
+    let done = match &cli.command {
+        Command::Run(args) => run::run(global, args),
+        Command::Strategies(args) => strategies::run(global, args),
+        Command::State(args) => state::run(global, args),
+        Command::History(args) => history::run(global, args),
+        Command::Events(args) => events::run(global, args),
+        Command::Why(args) => why::run(global, args),
+        Command::Audit(args) => audit::run(global, args),
+        Command::Verify(args) => verify::run(global, args),
+        Command::Policy(args) => policy::run(global, args),
+        Command::Strategy(args) => strategy::run(global, args),
+        Command::Token(args) => token::run(global, args),
+        Command::Kill(args) => kill::kill(global, args),
+        Command::Rearm(args) => kill::rearm(global, args),
+        Command::Completions(args) => completions::run::<Cli>(args),
+    };
+    print::exit(global, done)
+}

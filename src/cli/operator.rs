@@ -1,0 +1,122 @@
+//! What operators' commands share: who and why, the governor to ask, and saying what was recorded.
+//!
+//! An operator's act is stamped with the wall clock, carries a name, and is one commit.
+
+use ephor_actors::{Recorded, Request};
+use ephor_events::StreamId;
+use ephor_events::envelope::event_json;
+use ephor_governance::ids::{Actor, StrategyId};
+use ephor_governance::strategy::{self, Command};
+use ephor_governance::system;
+use ephor_snapshots::restore;
+use serde_json::{Value, json};
+use smol_str::SmolStr;
+
+use super::print::{self, DIM, styled};
+use super::{CliError, Exit, Global, sentence};
+use crate::store::{self, Session, Terms};
+
+/// Who.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct Who {
+    /// On whose word; else `$EPHOR_BY`, else `$USER`
+    #[arg(long, value_name = "NAME", env = "EPHOR_BY")]
+    by: Option<Actor>,
+}
+
+/// Why.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct Why {
+    /// Why; it is recorded
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: String,
+}
+
+impl Who {
+    /// The name.
+    ///
+    /// # Errors
+    /// A sentence where there is none.
+    pub(super) fn name(&self) -> Result<Actor, CliError> {
+        let user = || std::env::var("USER").ok().and_then(|name| name.parse().ok());
+        self.by.clone().or_else(user).ok_or_else(|| CliError::usage("say on whose word this is: --by NAME"))
+    }
+}
+
+/// Asks something of a strategy, as an operator, and says what was recorded.
+pub(super) fn ask(
+    global: &Global,
+    terms: Terms,
+    id: &StrategyId,
+    command: impl AsyncFnOnce(&Session) -> Result<Command, CliError>,
+) -> Result<Exit, CliError> {
+    let recorded = store::govern(global, terms, async |session| {
+        let command = command(&session).await?;
+        if !matches!(command, Command::Register(_)) {
+            // Says which name may have been meant.
+            ephor_replay::at::known(session.governor.reader(), id)?;
+        }
+        let request = Request { strategy: id.clone(), command, at: session.now(), trace: trace(), occurred_at: None };
+        Ok(session.governor.ask(request).await?)
+    })?;
+    say(global, id.as_str(), &recorded)
+}
+
+/// Changes something for all strategies, and says what was recorded.
+pub(super) fn change(global: &Global, terms: Terms, command: system::Command) -> Result<Exit, CliError> {
+    let recorded = store::govern(global, terms, async |session| {
+        Ok(session.governor.change(command, session.now(), trace(), None).await?)
+    })?;
+    say(global, StreamId::system().as_str(), &recorded)
+}
+
+/// An operator's act is tied to nothing else, so it gets an id of its own.
+fn trace() -> SmolStr {
+    SmolStr::new(uuid::Uuid::now_v7().to_string())
+}
+
+/// A strategy as it stands.
+///
+/// # Errors
+/// What the log said; a name that is not known, with the nearest that is.
+pub(super) fn strategy_now(session: &Session, id: &StrategyId) -> Result<strategy::State, CliError> {
+    let reader = session.governor.reader();
+    ephor_replay::at::known(reader, id)?;
+    Ok(restore(reader, None, &StreamId::new(id.as_str()), None, strategy::evolve)?.state)
+}
+
+/// The system as it stands.
+///
+/// # Errors
+/// What the log said.
+pub(super) fn system_now(session: &Session) -> Result<system::State, CliError> {
+    Ok(restore(session.governor.reader(), None, &StreamId::system(), None, system::evolve)?.state)
+}
+
+fn say(global: &Global, stream: &str, recorded: &Recorded) -> Result<Exit, CliError> {
+    if global.json {
+        let events: Vec<Value> = recorded
+            .events
+            .iter()
+            .zip(recorded.seq.0..)
+            .map(|(event, seq)| json!({ "seq": seq, "type": event.name(), "data": event_json(event) }))
+            .collect();
+        print::json(&json!({
+            "stream": stream,
+            "seq": recorded.seq,
+            "version": recorded.version,
+            "at": recorded.at,
+            "repeat": recorded.repeat,
+            "events": events,
+        }))?;
+        return Ok(Exit::Done);
+    }
+    let mut text = String::new();
+    for (event, seq) in recorded.events.iter().zip(recorded.seq.0..) {
+        let said = styled(sentence::style(event), sentence::of(event));
+        let place = styled(DIM, format_args!("(seq {seq})"));
+        text.extend([stream, ": ", &said, " ", &place, "\n"]);
+    }
+    print::out(text)?;
+    Ok(Exit::Done)
+}

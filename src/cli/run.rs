@@ -1,0 +1,95 @@
+//! `ephor run`: governs a recorded stream, line by line, at the stream's own time.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use ephor_events::Durability;
+
+use super::feed::{self, Ended};
+use super::print::{self, BAD, WARN, styled};
+use super::rejects::Rejects;
+use super::summary::{Counts, Summary};
+use super::{CliError, Exit, Global};
+use crate::input;
+use crate::store::{self, Terms};
+
+/// Govern a recorded stream: signals, orders, closed trades, baselines, account states
+#[derive(clap::Args)]
+#[command(
+    after_help = "A line that cannot be taken goes to the reject file and stops nothing. The same input again records \
+                        nothing new; a run that was stopped goes on where it was.\n\n\
+                        Example: ephor run --input trades.jsonl.gz --data ./ephor-data"
+)]
+pub(super) struct Args {
+    /// Lines of JSON, plain or gzipped; - is standard input
+    #[arg(long, short, value_name = "FILE|-")]
+    input: PathBuf,
+    /// Stop at the first line that cannot be taken
+    #[arg(long)]
+    strict: bool,
+    /// Where lines that cannot be taken go; DATA/rejects/INPUT.jsonl
+    #[arg(long, value_name = "FILE")]
+    rejects: Option<PathBuf>,
+}
+
+pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
+    let started = Instant::now();
+    let path = &args.input;
+    let opened = input::open(path).map_err(|source| unreadable(path, source))?;
+    // One request at a time need not wait for the disk each time: closing brings the log there before we end.
+    let durability = args.strict.then_some(Durability::Written);
+    let terms = Terms { creates: true, durability };
+    let (fed, summary) = store::govern(global, terms, async |session| {
+        let mut rejects = Rejects::begin(args.rejects.as_deref(), &global.data, path)?;
+        let before = session.governor.reader().head();
+        let fed = feed::feed(&session, opened, path, args.strict, &mut rejects).await?;
+        let head = session.governor.reader().head();
+        let counts = Counts {
+            lines: fed.lines,
+            lines_recorded: fed.recorded,
+            lines_repeated: fed.repeated,
+            lines_rejected: rejects.total(),
+            rejected_by_reason: rejects.counts().clone(),
+            rejects: (rejects.total() > 0).then(|| rejects.path().to_owned()),
+            events_recorded: head.seq.0 - before.seq.0,
+            head_seq: head.seq.0,
+            head_hash: head.hash.to_string(),
+            seconds: 0.0,
+        };
+        let states = session.governor.inspect().await;
+        let summary = Summary::read(session.governor.reader(), states, fed.first_seq, counts)?;
+        Ok((fed, summary))
+    })?;
+    let summary = summary.within(started.elapsed());
+    if global.json {
+        print::json(&summary)?;
+    } else {
+        print::out(&summary)?;
+    }
+    match fed.ended {
+        Ended::Input => Ok(Exit::Done),
+        Ended::Interrupted => {
+            let line = fed.lines;
+            print::note(format_args!(
+                "{}: after line {line}; the same command again goes on from there",
+                styled(WARN, "stopped")
+            ));
+            Ok(Exit::Interrupted)
+        }
+        Ended::Refused { line, refusal } => {
+            let code = refusal.code;
+            print::note(format_args!(
+                "{}: line {line} cannot be taken, {code}: {refusal}\n  what was before it is recorded; nothing after it was read",
+                styled(BAD.bold(), "stopped by --strict")
+            ));
+            Ok(Exit::Found)
+        }
+    }
+}
+
+fn unreadable(path: &Path, source: std::io::Error) -> CliError {
+    if source.kind() == std::io::ErrorKind::NotFound {
+        return CliError::usage(format!("there is no file {}", path.display()));
+    }
+    CliError::File { doing: "read", path: path.to_owned(), source }
+}

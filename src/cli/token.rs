@@ -1,0 +1,214 @@
+//! `ephor token`: short, revocable permissions that say exactly what they permit.
+
+use clap::Subcommand;
+use comfy_table::{Cell, Color};
+use ephor_events::{Reader, StreamId};
+use ephor_governance::ids::{InstrumentId, SourceId, StrategyId, TokenId};
+use ephor_governance::order::Side;
+use ephor_governance::strategy::{self, Command};
+use ephor_governance::token::{Active, Grant};
+use ephor_governance::units::{Amount, Timestamp};
+use ephor_snapshots::restore;
+use serde::Serialize;
+use smol_str::SmolStr;
+
+use super::operator::{self, Who, Why};
+use super::print::{self, LEFT, RIGHT};
+use super::{CliError, Exit, Global};
+use crate::store::{self, Terms};
+
+/// Issue, list and revoke execution tokens
+#[derive(clap::Args)]
+#[command(after_help = "Example: ephor token issue MEANREV-EURUSD --side buy --max-notional-usd 50000 --by alice")]
+pub(super) struct Args {
+    #[command(subcommand)]
+    act: Act,
+}
+
+#[derive(Subcommand)]
+enum Act {
+    Issue(Issue),
+    List(List),
+    Revoke(Revoke),
+}
+
+/// Permit orders of a strategy, within a scope and for a while
+#[derive(clap::Args)]
+#[command(after_help = "What is not said is not limited, but the uses (1) and the time (the policy's).\n\n\
+                        Example: ephor token issue MEANREV-EURUSD --order O-20240131-17 --by alice")]
+struct Issue {
+    /// Which strategy
+    strategy: StrategyId,
+    /// An instrument it covers; may be given more than once
+    #[arg(long = "instrument", value_name = "ID")]
+    instruments: Vec<InstrumentId>,
+    /// The side it covers: buy or sell
+    #[arg(long, value_parser = side)]
+    side: Option<Side>,
+    /// Largest order value it covers, US dollars
+    #[arg(long, value_name = "AMOUNT")]
+    max_notional_usd: Option<Amount>,
+    /// Orders it can be used for
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    uses: u32,
+    /// How long it lives, seconds; the policy's default
+    #[arg(long, value_name = "N")]
+    ttl_seconds: Option<u64>,
+    /// The one order it covers
+    #[arg(long, value_name = "ID")]
+    order: Option<SourceId>,
+    #[command(flatten)]
+    who: Who,
+}
+
+/// List the tokens in force
+#[derive(clap::Args)]
+#[command(after_help = "Example: ephor token list MEANREV-EURUSD")]
+struct List {
+    /// Of which strategy; all of them where none is named
+    strategy: Option<StrategyId>,
+}
+
+/// Take tokens back
+#[derive(clap::Args)]
+#[command(after_help = "Example: ephor token revoke MEANREV-EURUSD --all --by alice --reason 'market closed'")]
+struct Revoke {
+    /// Which strategy
+    strategy: StrategyId,
+    /// Which token
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    token: Option<TokenId>,
+    /// All of the strategy's tokens
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    who: Who,
+    #[command(flatten)]
+    why: Why,
+}
+
+fn side(text: &str) -> Result<Side, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "buy" => Ok(Side::Buy),
+        "sell" => Ok(Side::Sell),
+        _other => Err("use buy or sell".to_owned()),
+    }
+}
+
+pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
+    match &args.act {
+        Act::Issue(issue) => {
+            let issued_by = issue.who.name()?;
+            operator::ask(global, Terms::default(), &issue.strategy, async |session| {
+                let policy = operator::system_now(session)?.policy;
+                let ttl = issue.ttl_seconds.unwrap_or(policy.execution_tokens.ttl_seconds_default);
+                Ok(Command::IssueToken(Grant {
+                    id: TokenId::recorded(SmolStr::new(uuid::Uuid::now_v7().to_string())),
+                    instruments: issue.instruments.clone(),
+                    side: issue.side,
+                    notional_usd_max: issue.max_notional_usd,
+                    order_id: issue.order.clone(),
+                    uses_max: issue.uses,
+                    expires_at: session.now().plus_seconds(ttl),
+                    issued_by,
+                }))
+            })
+        }
+        Act::List(list) => show(global, list.strategy.as_ref()),
+        Act::Revoke(revoke) => {
+            let (id, by, reason) = (revoke.token.clone(), revoke.who.name()?, revoke.why.reason.clone());
+            operator::ask(global, Terms::default(), &revoke.strategy, async |_| {
+                Ok(Command::RevokeTokens { id, by, reason })
+            })
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Listed {
+    strategy: StrategyId,
+    #[serde(flatten)]
+    grant: Grant,
+    uses_left: u32,
+    expired: bool,
+}
+
+fn show(global: &Global, only: Option<&StrategyId>) -> Result<Exit, CliError> {
+    let opened = store::open_reader(global)?;
+    let listed = listed(&opened.reader, only, store::now())?;
+    if global.json {
+        print::json(&listed)?;
+        return Ok(Exit::Done);
+    }
+    if listed.is_empty() {
+        print::out("no token is in force\n")?;
+        return Ok(Exit::Done);
+    }
+    let mut table = print::table(&[
+        ("token", LEFT),
+        ("strategy", LEFT),
+        ("covers", LEFT),
+        ("uses left", RIGHT),
+        ("until", LEFT),
+        ("by", LEFT),
+    ]);
+    for token in &listed {
+        let until = Cell::new(print::time(token.grant.expires_at));
+        table.add_row(vec![
+            Cell::new(&token.grant.id),
+            Cell::new(&token.strategy),
+            Cell::new(scope(&token.grant)),
+            Cell::new(token.uses_left),
+            if token.expired { until.fg(Color::Red) } else { until },
+            Cell::new(&token.grant.issued_by),
+        ]);
+    }
+    print::out(print::rows(&table))?;
+    Ok(Exit::Done)
+}
+
+fn listed(reader: &Reader, only: Option<&StrategyId>, now: Timestamp) -> Result<Vec<Listed>, CliError> {
+    let ids: Vec<StrategyId> = if let Some(id) = only {
+        ephor_replay::at::known(reader, id)?;
+        vec![id.clone()]
+    } else {
+        let streams = reader.streams().into_iter().filter(|(stream, version)| !stream.is_system() && version.0 > 0);
+        streams.map(|(stream, _)| StrategyId::recorded(stream.as_str().into())).collect()
+    };
+    let mut listed = Vec::new();
+    for strategy in ids {
+        let state: strategy::State = restore(reader, None, &StreamId::new(strategy.as_str()), None, strategy::evolve)?.state;
+        listed.extend(state.tokens.active.into_values().map(|Active { grant, uses_left }| Listed {
+            strategy: strategy.clone(),
+            expired: grant.expires_at <= now,
+            grant,
+            uses_left,
+        }));
+    }
+    Ok(listed)
+}
+
+/// What a token covers, in words.
+fn scope(grant: &Grant) -> String {
+    let mut parts = Vec::new();
+    if let Some(order) = &grant.order_id {
+        parts.push(format!("order {order}"));
+    }
+    if let Some(side) = grant.side {
+        parts.push(
+            match side {
+                Side::Buy => "buy",
+                Side::Sell => "sell",
+            }
+            .to_owned(),
+        );
+    }
+    let instruments: Vec<&str> = grant.instruments.iter().map(InstrumentId::as_str).collect();
+    if !instruments.is_empty() {
+        parts.push(instruments.join(", "));
+    }
+    if let Some(most) = grant.notional_usd_max {
+        parts.push(format!("up to {} USD", print::amount(most)));
+    }
+    if parts.is_empty() { "any order".to_owned() } else { parts.join(", ") }
+}

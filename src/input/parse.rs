@@ -1,0 +1,451 @@
+//! A line into what is asked of the governor.
+//!
+//! What the schema says of a field is checked here, so that a refusal names the field; what a rule says
+//! is left to the rule. A recorded stream is governed at its own time, so that time is held within
+//! bounds: one line far in the future would make everything after it a step back.
+
+use std::borrow::Cow;
+
+use ephor_actors::Request;
+use ephor_governance::drift::{Baseline, Metric};
+use ephor_governance::event::{Account, RecordedBaseline, Registration};
+use ephor_governance::ids::{SourceId, StrategyId};
+use ephor_governance::order::{Intent, Order, OrderReport, OrderStatus, Side, Signal};
+use ephor_governance::strategy::Command;
+use ephor_governance::trade::{Direction, Trade};
+use ephor_governance::units::{Amount, Timestamp};
+use smol_str::SmolStr;
+
+use super::fields::{Fields, Range, required};
+use super::refusal::{Code, Refusal};
+
+/// 1980-01-01T00:00:00Z: no recorded trading is older.
+const EARLIEST: Timestamp = Timestamp::from_nanos(315_532_800 * 1_000_000_000);
+/// How far a clock may be ahead of ours, seconds.
+const AHEAD_SECONDS_MAX: u64 = 86_400;
+
+const SIDES: [(&str, Side); 2] = [("BUY", Side::Buy), ("SELL", Side::Sell)];
+const DIRECTIONS: [(&str, Direction); 2] = [("LONG", Direction::Long), ("SHORT", Direction::Short)];
+const INTENTS: [(&str, Intent); 2] = [("entry", Intent::Entry), ("exit", Intent::Exit)];
+const STATUSES: [(&str, OrderStatus); 5] = [
+    ("filled", OrderStatus::Filled),
+    ("rejected", OrderStatus::Rejected),
+    ("denied", OrderStatus::Denied),
+    ("canceled", OrderStatus::Canceled),
+    ("expired", OrderStatus::Expired),
+];
+
+/// What a line says it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Strategy,
+    Baseline,
+    Signal,
+    Order,
+    TradeClosed,
+    Account,
+}
+
+impl Kind {
+    fn of(fields: &Fields<'_>) -> Result<Self, Refusal> {
+        match &*required("type", fields.text("type"))? {
+            "strategy" => Ok(Self::Strategy),
+            "baseline" => Ok(Self::Baseline),
+            "signal" => Ok(Self::Signal),
+            "order" => Ok(Self::Order),
+            "trade_closed" => Ok(Self::TradeClosed),
+            "account" => Ok(Self::Account),
+            unknown => {
+                let shown: String = unknown.chars().take(40).collect();
+                let problem =
+                    format!("unknown type {shown:?}: use strategy, baseline, signal, order, trade_closed or account");
+                Err(Refusal::field(Code::TypeUnknown, "type", problem))
+            }
+        }
+    }
+}
+
+/// What a line asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Asked {
+    /// Something of a strategy.
+    Strategy(Box<Request>),
+    /// To take note of the account.
+    Account(Account),
+}
+
+/// A line that makes sense.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Its own time.
+    pub ts: Timestamp,
+    /// What it asks for.
+    pub asked: Asked,
+}
+
+/// Reads lines in order; a line's time may not be before that of one already taken.
+#[derive(Clone, Debug)]
+pub struct Parser {
+    latest: Timestamp,
+    taken: Option<Timestamp>,
+}
+
+impl Parser {
+    /// `now` bounds how far in the future a line may stand.
+    #[must_use]
+    pub const fn new(now: Timestamp) -> Self {
+        Self { latest: now.plus_seconds(AHEAD_SECONDS_MAX), taken: None }
+    }
+
+    /// What a line asks for; `None` for a blank one.
+    ///
+    /// # Errors
+    /// [`Refusal`], by the first thing that is wrong.
+    pub fn line(&mut self, bytes: &[u8]) -> Result<Option<Entry>, Refusal> {
+        let line = std::str::from_utf8(bytes).map_err(|error| {
+            Refusal::line(Code::LineNotUtf8, format!("not UTF-8 from byte {} on", error.valid_up_to() + 1))
+        })?;
+        if line.trim().is_empty() {
+            return Ok(None);
+        }
+        let entry = self.entry(&Fields::of(line)?)?;
+        if let Some(taken) = self.taken.filter(|taken| entry.ts < *taken) {
+            let problem = format!("{} is before {taken}, which was read already", entry.ts);
+            return Err(Refusal::field(Code::TimeGoingBack, "ts", problem));
+        }
+        self.taken = Some(entry.ts);
+        Ok(Some(entry))
+    }
+
+    fn entry(&self, fields: &Fields<'_>) -> Result<Entry, Refusal> {
+        let kind = Kind::of(fields)?;
+        let id: SourceId = required("id", fields.id("id"))?;
+        let ts = self.moment(fields, "ts")?;
+        if kind == Kind::Account {
+            return Ok(Entry { ts, asked: Asked::Account(account(fields, id)?) });
+        }
+        let strategy: StrategyId = required("strategy_id", fields.id("strategy_id"))?;
+        let trace = trace(fields, &id)?;
+        let command = match kind {
+            Kind::Strategy => registration(fields, id)?,
+            Kind::Baseline => baseline(fields, id)?,
+            Kind::Signal => signal(fields, id)?,
+            Kind::Order => report(fields, id)?,
+            Kind::TradeClosed | Kind::Account => self.trade(fields, id)?,
+        };
+        let occurred_at = match &command {
+            // A trade carries the time at which it was closed.
+            Command::CloseTrade(_) => None,
+            Command::Register(_)
+            | Command::RecordBaseline(_)
+            | Command::ReceiveSignal { .. }
+            | Command::CheckOrder { .. }
+            | Command::ReportOrder(_)
+            | Command::Pause { .. }
+            | Command::Resume { .. }
+            | Command::SetLevel { .. }
+            | Command::IssueToken(_)
+            | Command::RevokeTokens { .. }
+            | Command::RecordFault { .. } => Some(ts),
+        };
+        let request = Request { strategy, command, at: ts, trace, occurred_at };
+        Ok(Entry { ts, asked: Asked::Strategy(Box::new(request)) })
+    }
+
+    /// A required time that recorded trading can have.
+    fn moment(&self, fields: &Fields<'_>, name: &'static str) -> Result<Timestamp, Refusal> {
+        let at = required(name, fields.time(name))?;
+        if at < EARLIEST {
+            let problem = format!("must not be before {EARLIEST}, found {at}");
+            return Err(Refusal::field(Code::FieldOutOfRange, name, problem));
+        }
+        if at > self.latest {
+            let problem = format!("must not be more than a day ahead of now, found {at}");
+            return Err(Refusal::field(Code::FieldOutOfRange, name, problem));
+        }
+        Ok(at)
+    }
+
+    fn trade(&self, fields: &Fields<'_>, id: SourceId) -> Result<Command, Refusal> {
+        let opened_at = self.moment(fields, "opened_at")?;
+        let closed_at = self.moment(fields, "closed_at")?;
+        if closed_at < opened_at {
+            let problem = format!("{closed_at} is before opened_at {opened_at}");
+            return Err(Refusal::field(Code::FieldOutOfRange, "closed_at", problem));
+        }
+        Ok(Command::CloseTrade(Trade {
+            id,
+            instrument: required("instrument", fields.id("instrument"))?,
+            direction: required("side", fields.choice("side", &DIRECTIONS))?,
+            qty: required("qty", fields.amount("qty", Range::AboveZero))?,
+            entry_price: required("entry_price", fields.amount("entry_price", Range::AboveZero))?,
+            exit_price: required("price", fields.amount("price", Range::AtLeastZero))?,
+            realized_pnl: required("realized_pnl", fields.amount("realized_pnl", Range::Any))?,
+            currency: fields.id("currency")?,
+            initial_risk: fields.amount("initial_risk", Range::AboveZero)?,
+            opened_at,
+            closed_at,
+            order_id: fields.id("order_id")?,
+        }))
+    }
+}
+
+fn registration(fields: &Fields<'_>, id: SourceId) -> Result<Command, Refusal> {
+    let owned = |name| Ok::<_, Refusal>(fields.text(name)?.map(Cow::into_owned));
+    let engine = owned("engine")?;
+    let strategy_class = owned("strategy_class")?;
+    let mut digest = blake3::Hasher::new();
+    for part in ["engine", "strategy_class", "params"] {
+        // The length keeps the parts apart.
+        let text = fields.canonical(part)?;
+        digest.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+    }
+    let hex = digest.finalize().to_hex();
+    Ok(Command::Register(Registration {
+        id,
+        instrument: fields.id("instrument")?,
+        engine,
+        strategy_class,
+        version_digest: SmolStr::new(hex.get(..16).unwrap_or_default()),
+        initial_capital: required("initial_capital", fields.amount("initial_capital", Range::AboveZero))?,
+        currency: required("currency", fields.id("currency"))?,
+        multiplier: fields.amount("multiplier", Range::AboveZero)?.unwrap_or(Amount::ONE),
+    }))
+}
+
+fn baseline(fields: &Fields<'_>, id: SourceId) -> Result<Command, Refusal> {
+    let given = required("metrics", fields.object("metrics"))?;
+    let named = [
+        (Metric::WinRate, "win_rate", Range::AtLeastZero, 1.0),
+        (Metric::ProfitFactor, "profit_factor", Range::AtLeastZero, 1.0),
+        (Metric::Sharpe, "sharpe_trade", Range::Any, 1.0),
+        (Metric::AvgRr, "avg_rr", Range::Any, 1.0),
+        (Metric::Expectancy, "expectancy", Range::Any, 1.0),
+        (Metric::AvgReturn, "avg_trade_return_pct", Range::Any, 100.0),
+        (Metric::MaxDrawdown, "max_drawdown", Range::AtLeastZero, 1.0),
+    ];
+    let mut baseline = Baseline { trades: required("trades", given.count("trades"))?, ..Baseline::default() };
+    for (metric, name, range, per) in named {
+        if let Some(value) = given.amount(name, range)? {
+            baseline.metrics.insert(metric, value.to_f64() / per);
+        }
+    }
+    if given.amount("win_rate", Range::Any)?.is_some_and(|rate| rate > Amount::ONE) {
+        return Err(Refusal::field(Code::FieldOutOfRange, "win_rate", "a fraction: must not be above 1"));
+    }
+    let (period_start, period_end) = (fields.time("period_start")?, fields.time("period_end")?);
+    if let Some((start, end)) = period_start.zip(period_end).filter(|(start, end)| start > end) {
+        let problem = format!("{end} is before period_start {start}");
+        return Err(Refusal::field(Code::FieldOutOfRange, "period_end", problem));
+    }
+    Ok(Command::RecordBaseline(RecordedBaseline { id, period_start, period_end, baseline }))
+}
+
+fn signal(fields: &Fields<'_>, id: SourceId) -> Result<Command, Refusal> {
+    let price = match fields.amount("price", Range::AboveZero)? {
+        Some(price) => Some(price),
+        None => fields.amount("ref_price", Range::AboveZero)?,
+    };
+    let order = Order {
+        id: fields.id("order_id")?.unwrap_or_else(|| id.clone()),
+        instrument: required("instrument", fields.id("instrument"))?,
+        venue: fields.id("venue")?,
+        side: required("side", fields.choice("side", &SIDES))?,
+        qty: required("qty", fields.amount("qty", Range::AboveZero))?,
+        price,
+        notional: fields.amount("notional", Range::AtLeastZero)?,
+        currency: fields.id("currency")?,
+        // Left out, an order is taken to open: an exit passes everything, so it must say that it is one.
+        reduce_only: fields.flag("reduce_only")?.unwrap_or(false),
+        leverage: fields.amount("leverage", Range::AtLeastZero)?,
+        position_qty: fields.amount("position_qty", Range::Any)?,
+        equity: fields.amount("equity", Range::Any)?,
+        open_positions: fields.count("open_positions")?,
+        token: fields.id("token")?,
+    };
+    let tag = fields.text("tag")?.map(Cow::into_owned);
+    let signal = Signal { id, intent: fields.choice("intent", &INTENTS)?, tag };
+    Ok(Command::ReceiveSignal { signal, order })
+}
+
+fn report(fields: &Fields<'_>, id: SourceId) -> Result<Command, Refusal> {
+    Ok(Command::ReportOrder(OrderReport {
+        id,
+        instrument: required("instrument", fields.id("instrument"))?,
+        order_id: fields.id("order_id")?,
+        status: required("status", fields.choice("status", &STATUSES))?,
+        side: fields.choice("side", &SIDES)?,
+        qty: fields.amount("qty", Range::AboveZero)?,
+        price: fields.amount("price", Range::AboveZero)?,
+        position_qty: fields.amount("position_qty", Range::Any)?,
+        equity: fields.amount("equity", Range::Any)?,
+        // A rebate is a commission below zero.
+        commission: fields.amount("commission", Range::Any)?,
+        reason: fields.text("reason")?.map(Cow::into_owned),
+    }))
+}
+
+fn account(fields: &Fields<'_>, id: SourceId) -> Result<Account, Refusal> {
+    Ok(Account {
+        id,
+        equity: required("equity", fields.amount("equity", Range::Any))?,
+        currency: required("currency", fields.id("currency"))?,
+        leverage: fields.amount("leverage", Range::AtLeastZero)?,
+        open_positions: fields.count("open_positions")?,
+    })
+}
+
+/// What ties the line to others: the caller's own trace, else the order, else the line itself.
+fn trace(fields: &Fields<'_>, id: &SourceId) -> Result<SmolStr, Refusal> {
+    let given: Option<SourceId> = fields.id("trace_id")?;
+    let trace = match given {
+        Some(trace) => Some(trace),
+        None => fields.id("order_id")?,
+    };
+    Ok(trace.map_or_else(|| id.text(), |trace| trace.text()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_nanos(1_700_000_000 * 1_000_000_000);
+
+    const SIGNAL: &str = r#"{"type":"signal","id":"s1","ts":"2020-01-01T00:00:00Z","strategy_id":"a","instrument":"X","side":"BUY","qty":"1","price":null,"ref_price":"2.5"}"#;
+    const TRADE: &str = r#"{"type":"trade_closed","id":"t1","ts":"2020-01-01T00:00:00Z","strategy_id":"a","instrument":"X","side":"LONG","qty":"1","entry_price":"2","price":"3","realized_pnl":"1","opened_at":"2019-12-31T00:00:00Z","closed_at":"2020-01-01T00:00:00Z"}"#;
+    const STRATEGY: &str = r#"{"type":"strategy","id":"r1","ts":"2020-01-01T00:00:00Z","strategy_id":"a","initial_capital":"1000","currency":"USD","params":{"n":1}}"#;
+    const BASELINE: &str = r#"{"type":"baseline","id":"b1","ts":"2020-01-01T00:00:00Z","strategy_id":"a","metrics":{"trades":30,"win_rate":"0.5","profit_factor":null,"avg_trade_return_pct":"1.5"}}"#;
+
+    fn read(line: &str) -> Result<Option<Entry>, Refusal> {
+        Parser::new(NOW).line(line.as_bytes())
+    }
+
+    #[track_caller]
+    fn command(line: &str) -> Command {
+        match read(line).unwrap().unwrap().asked {
+            Asked::Strategy(request) => request.command,
+            Asked::Account(_) => panic!("an account"),
+        }
+    }
+
+    /// The line with one field set to something else, or taken out.
+    #[track_caller]
+    fn refused(line: &str, field: &str, value: Option<&str>) -> String {
+        let mut object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();
+        match value {
+            Some(value) => object.insert(field.to_owned(), serde_json::from_str(value).unwrap()),
+            None => object.remove(field),
+        };
+        let refusal = read(&serde_json::to_string(&object).unwrap()).unwrap_err();
+        format!("{} {refusal}", refusal.code)
+    }
+
+    #[test]
+    fn a_signal_takes_the_last_price_and_its_own_id_where_the_engine_gives_none() {
+        let Command::ReceiveSignal { signal, order } = command(SIGNAL) else { panic!("not a signal") };
+        assert_eq!((signal.id.as_str(), order.id.as_str()), ("s1", "s1"));
+        assert_eq!(order.price, Some(Amount::new(25, 1)));
+        assert_eq!((order.notional, order.equity, order.reduce_only), (None, None, false));
+    }
+
+    #[test]
+    fn a_baseline_keeps_what_it_is_given_and_leaves_out_what_is_null() {
+        let Command::RecordBaseline(recorded) = command(BASELINE) else { panic!("not a baseline") };
+        let metrics: Vec<_> = recorded.baseline.metrics.into_iter().collect();
+        assert_eq!(metrics, [(Metric::WinRate, 0.5), (Metric::AvgReturn, 0.015)]);
+        assert_eq!(recorded.baseline.trades, 30);
+    }
+
+    #[test]
+    fn the_version_depends_on_the_settings_and_not_on_how_they_are_written() {
+        let digest = |line: &str| {
+            let Command::Register(registration) = command(line) else { panic!("not a registration") };
+            registration.version_digest
+        };
+        assert_eq!(digest(STRATEGY), digest(&STRATEGY.replace("{\"n\":1}", "{ \"n\" : 1 }")));
+        assert_ne!(digest(STRATEGY), digest(&STRATEGY.replace("{\"n\":1}", "{\"n\":2}")));
+        assert_eq!(digest(STRATEGY).len(), 16);
+    }
+
+    #[test]
+    fn every_wrong_field_is_named() {
+        for (line, field, value, said) in [
+            (SIGNAL, "type", Some("\"feed_gap\""), "TYPE_UNKNOWN type: unknown type \"feed_gap\": use"),
+            (SIGNAL, "type", None, "FIELD_MISSING type: missing"),
+            (SIGNAL, "id", None, "FIELD_MISSING id: missing"),
+            (SIGNAL, "id", Some("7"), "FIELD_MALFORMED id: expected a text, found 7"),
+            (SIGNAL, "id", Some("\"\""), "FIELD_MALFORMED id: an id must not be empty"),
+            (SIGNAL, "strategy_id", None, "FIELD_MISSING strategy_id: missing"),
+            (SIGNAL, "strategy_id", Some("\"system\""), "FIELD_MALFORMED strategy_id: \"system\" is a reserved name"),
+            (SIGNAL, "ts", Some("\"yesterday\""), "FIELD_MALFORMED ts: not an RFC 3339 time"),
+            (SIGNAL, "ts", Some("\"1970-01-01T00:00:00Z\""), "FIELD_OUT_OF_RANGE ts: must not be before 1980"),
+            (SIGNAL, "ts", Some("\"2200-01-01T00:00:00Z\""), "FIELD_OUT_OF_RANGE ts: must not be more than a day"),
+            (SIGNAL, "side", Some("\"HOLD\""), "FIELD_MALFORMED side: expected BUY or SELL, found \"HOLD\""),
+            (SIGNAL, "qty", Some("\"-3\""), "FIELD_OUT_OF_RANGE qty: must be above 0, found -3"),
+            (SIGNAL, "qty", Some("0"), "FIELD_OUT_OF_RANGE qty: must be above 0, found 0"),
+            (SIGNAL, "price", Some("\"-1\""), "FIELD_OUT_OF_RANGE price: must be above 0, found -1"),
+            (SIGNAL, "notional", Some("-1"), "FIELD_OUT_OF_RANGE notional: must not be negative, found -1"),
+            (
+                SIGNAL,
+                "reduce_only",
+                Some("\"yes\""),
+                "FIELD_MALFORMED reduce_only: expected true or false, found \"yes\"",
+            ),
+            (SIGNAL, "open_positions", Some("-1"), "FIELD_OUT_OF_RANGE open_positions: expected a count"),
+            (TRADE, "realized_pnl", Some("\"1.00000000000000000000000000001\""), "DECIMAL_DOES_NOT_FIT realized_pnl: "),
+            (TRADE, "side", Some("\"BUY\""), "FIELD_MALFORMED side: expected LONG or SHORT, found \"BUY\""),
+            (
+                TRADE,
+                "closed_at",
+                Some("\"2019-01-01T00:00:00Z\""),
+                "FIELD_OUT_OF_RANGE closed_at: 2019-01-01T00:00:00Z is before",
+            ),
+            (TRADE, "entry_price", Some("0"), "FIELD_OUT_OF_RANGE entry_price: must be above 0, found 0"),
+            (
+                STRATEGY,
+                "initial_capital",
+                Some("\"-5\""),
+                "FIELD_OUT_OF_RANGE initial_capital: must be above 0, found -5",
+            ),
+            (STRATEGY, "currency", None, "FIELD_MISSING currency: missing"),
+            (BASELINE, "metrics", Some("[]"), "FIELD_MALFORMED metrics: expected an object, found []"),
+            (
+                BASELINE,
+                "metrics",
+                Some("{\"trades\":1,\"win_rate\":\"1.5\"}"),
+                "FIELD_OUT_OF_RANGE win_rate: a fraction",
+            ),
+        ] {
+            let found = refused(line, field, value);
+            assert!(found.starts_with(said), "{field}: {found}");
+        }
+        let long = format!("\"{}\"", "x".repeat(1_025));
+        assert_eq!(
+            refused(SIGNAL, "tag", Some(&long)),
+            "FIELD_TOO_LONG tag: a text has at most 1024 bytes, found 1025"
+        );
+    }
+
+    #[test]
+    fn what_is_no_object_is_told_apart() {
+        let code = |line: &str| read(line).unwrap_err().code;
+        assert_eq!(code("{\"type\":"), Code::LineNotJson);
+        assert_eq!(code("{} {}"), Code::LineNotJson);
+        assert_eq!(code("[1]"), Code::LineNotObject);
+        assert_eq!(code("3"), Code::LineNotObject);
+        assert_eq!(Parser::new(NOW).line(b"{\"a\":\"\xff\"}").unwrap_err().to_string(), "not UTF-8 from byte 7 on");
+        assert_eq!(read("  \r"), Ok(None));
+    }
+
+    #[test]
+    fn time_goes_back_only_behind_what_was_taken() {
+        let mut parser = Parser::new(NOW);
+        let at = |ts: &str| SIGNAL.replace("2020-01-01T00:00:00Z", ts);
+        assert!(parser.line(at("2020-01-02T00:00:00Z").as_bytes()).is_ok());
+        // Refused for another reason: its time does not count.
+        let wrong = at("2021-01-01T00:00:00Z").replace("\"qty\":\"1\"", "\"qty\":\"-1\"");
+        assert_eq!(parser.line(wrong.as_bytes()).unwrap_err().code, Code::FieldOutOfRange);
+        assert!(parser.line(at("2020-01-02T00:00:00Z").as_bytes()).is_ok());
+        assert_eq!(parser.line(at("2020-01-01T23:59:59Z").as_bytes()).unwrap_err().code, Code::TimeGoingBack);
+    }
+}
