@@ -170,6 +170,7 @@ fn check(dir: &Path, acknowledged: &BTreeSet<u64>) {
     }
     let report = ephor_replay::audit::audit(&reader, &Default::default(), &Default::default(), &mut |_| {}).unwrap();
     assert!(report.differing.is_empty(), "{report:?}");
+    drop((cursor, reader));
     log.close().unwrap();
     let verified = ephor_events::verify(dir, &mut |_| {}).unwrap();
     assert_eq!(verified.faults, []);

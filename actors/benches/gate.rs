@@ -132,6 +132,13 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap()
 }
 
+struct Row {
+    floor_p50: Duration,
+    floor_p99: Duration,
+    gate_p50: Duration,
+    gate_p99: Duration,
+}
+
 struct Inner {
     hop: crossbeam_channel::Sender<oneshot::Sender<u64>>,
 }
@@ -211,15 +218,20 @@ async fn latency() {
             governor.ask(request).await.unwrap();
             gate.push(start.elapsed());
         }
-        let row = [percentile(&mut floor, 0.5), percentile(&mut gate, 0.5), percentile(&mut floor, 0.99), percentile(&mut gate, 0.99)];
-        p50.push(row[1].as_secs_f64() / row[0].as_secs_f64());
-        p99.push(row[3].as_secs_f64() / row[0].as_secs_f64());
+        let row = Row {
+            floor_p50: percentile(&mut floor, 0.5),
+            floor_p99: percentile(&mut floor, 0.99),
+            gate_p50: percentile(&mut gate, 0.5),
+            gate_p99: percentile(&mut gate, 0.99),
+        };
+        p50.push(row.gate_p50.as_secs_f64() / row.floor_p50.as_secs_f64());
+        p99.push(row.gate_p99.as_secs_f64() / row.floor_p50.as_secs_f64());
         rows.push(row);
     }
-    let column = |index: usize| median(rows.iter().map(|row| row[index].as_secs_f64() * 1e6).collect());
+    let column = |pick: fn(&Row) -> Duration| median(rows.iter().map(|row| pick(row).as_secs_f64() * 1e6).collect());
     println!("gate, one at a time, written ({ORDERS} orders x {ROUNDS} rounds, medians)");
-    println!("  floor  p50 {:7.1} us   p99 {:7.1} us   two asks and a channel hop", column(0), column(2));
-    println!("  gate   p50 {:7.1} us   p99 {:7.1} us", column(1), column(3));
+    println!("  floor  p50 {:7.1} us   p99 {:7.1} us   two asks and a channel hop", column(|row| row.floor_p50), column(|row| row.floor_p99));
+    println!("  gate   p50 {:7.1} us   p99 {:7.1} us", column(|row| row.gate_p50), column(|row| row.gate_p99));
     println!("  ratio  p50 {:7.2}      p99 to the floor's p50 {:7.2}", median(p50), median(p99));
     governor.shutdown(threads).await.unwrap();
 }

@@ -47,10 +47,7 @@ impl Recorded {
     /// The decision among the events, where the request asked for one.
     #[must_use]
     pub fn decision(&self) -> Option<&Decision> {
-        self.events.iter().find_map(|event| match event {
-            Event::DecisionMade(decision) => Some(&**decision),
-            _other => None,
-        })
+        self.events.iter().find_map(Event::decision)
     }
 }
 
@@ -96,7 +93,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    pub(crate) fn encode(error: EncodeError) -> Self {
+    pub(crate) fn encode(error: &EncodeError) -> Self {
         Self::Unencodable { problem: format!("{error}: {}", error.source).into() }
     }
 

@@ -212,14 +212,11 @@ impl Governor {
         let mut request = Some(request);
         let mut sent = begun.then(|| this.send(request.take()));
         async move {
-            let sent = match sent.take() {
-                Some(sent) => sent,
-                None => {
-                    this.begin(at).await?;
-                    this.send(request)
-                }
-            };
-            let Sent { answer, _place } = sent?;
+            if sent.is_none() {
+                this.begin(at).await?;
+                sent = Some(this.send(request));
+            }
+            let Sent { answer, _place } = sent.unwrap_or(Err(Failure::Stopped))?;
             this.in_time(async { answer.await.map_err(|_| Failure::Stopped)? }).await
         }
     }

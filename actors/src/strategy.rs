@@ -13,7 +13,7 @@ use actix::prelude::*;
 use ephor_events::codec::{self, Heading};
 use ephor_events::{StreamId, Version};
 use ephor_governance::event::Event;
-use ephor_governance::ids::StrategyId;
+use ephor_governance::ids::{InstrumentId, StrategyId};
 use ephor_governance::rejection::Rejection;
 use ephor_governance::strategy::{self, Command, Context as Standing};
 use ephor_governance::units::Timestamp;
@@ -77,12 +77,8 @@ impl StrategyActor {
         {
             return Ok(before);
         }
-        let again = match &request.command {
-            Command::ReceiveSignal { order, .. } | Command::CheckOrder { order, .. } if attempt > 0 => {
-                Some(Command::CheckOrder { order: order.clone(), attempt })
-            }
-            _first => None,
-        };
+        let order = request.command.order().filter(|_| attempt > 0);
+        let again = order.map(|order| Command::CheckOrder { order: order.clone(), attempt });
         let command = again.as_ref().unwrap_or(&request.command);
         let at = request.at.max(self.last_at);
         let view = self.shard.view.borrow().clone();
@@ -95,10 +91,10 @@ impl StrategyActor {
             occurred_at: request.occurred_at.or_else(|| command.occurred_at()).unwrap_or(at),
             trace: request.trace.clone(),
             key: key.clone(),
-            instrument: command.instrument().map(|instrument| instrument.text()),
+            instrument: command.instrument().map(InstrumentId::text),
             system: view.version,
         };
-        let draft = codec::draft(heading, &mut events).map_err(Failure::encode)?;
+        let draft = codec::draft(heading, &mut events).map_err(|error| Failure::encode(&error))?;
         let ticket = self.shard.append(draft)?;
         // From here on the commit is the journal's: the state goes on as if it were durable.
         let first = Version(self.version.0 + 1);

@@ -99,7 +99,7 @@ impl Handler<Change> for SystemActor {
                 instrument: None,
                 system: self.view.version,
             };
-            let draft = codec::draft(heading, &mut events).map_err(Failure::encode)?;
+            let draft = codec::draft(heading, &mut events).map_err(|error| Failure::encode(&error))?;
             let (done, receipt) = oneshot::channel();
             self.around.journal.append(draft, Route::One(done))?;
             let first = Version(self.view.version.0 + 1);

@@ -94,14 +94,11 @@ impl Envelope {
 /// The fields of an event, without its name.
 #[must_use]
 pub fn event_json(event: &Event) -> Value {
-    let tagged = to_value(event);
-    match tagged {
-        Value::Object(object) if object.len() == 1 => object.into_iter().next().map_or(Value::Null, |(_, mut data)| {
-            untag_reasons(&mut data);
-            data
-        }),
-        other => other,
-    }
+    // Every event is a variant with fields: one name, one value.
+    let Value::Object(tagged) = to_value(event) else { return Value::Null };
+    let mut data = tagged.into_iter().next().map_or(Value::Null, |(_, data)| data);
+    untag_reasons(&mut data);
+    data
 }
 
 /// Any of the governance values as JSON, with reasons untagged.
@@ -147,6 +144,8 @@ fn untag(reason: &mut Value) {
             }
             Value::Object(untagged)
         }
-        other => other,
+        same @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_)) => {
+            same
+        }
     };
 }

@@ -6,6 +6,7 @@ use smol_str::SmolStr;
 
 use crate::event::{Event, PauseCause};
 use crate::ids::InstrumentId;
+use crate::order::Order;
 use crate::units::Timestamp;
 use crate::{strategy, system, token};
 
@@ -46,6 +47,24 @@ impl strategy::Command {
             Self::Pause { .. }
             | Self::Resume { .. }
             | Self::SetLevel { .. }
+            | Self::RevokeTokens { .. }
+            | Self::RecordFault { .. } => None,
+        }
+    }
+
+    /// The order it asks about.
+    #[must_use]
+    pub fn order(&self) -> Option<&Order> {
+        match self {
+            Self::ReceiveSignal { order, .. } | Self::CheckOrder { order, .. } => Some(order),
+            Self::Register(_)
+            | Self::RecordBaseline(_)
+            | Self::ReportOrder(_)
+            | Self::CloseTrade(_)
+            | Self::Pause { .. }
+            | Self::Resume { .. }
+            | Self::SetLevel { .. }
+            | Self::IssueToken(_)
             | Self::RevokeTokens { .. }
             | Self::RecordFault { .. } => None,
         }

@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, TableComponent, presets};
 use ephor_governance::units::{Amount, Timestamp};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
@@ -111,20 +111,26 @@ fn chain(error: &dyn std::error::Error) -> (String, Vec<String>) {
     (error.to_string(), causes)
 }
 
-/// A table: framed on a terminal and no wider than it, plain columns in a pipe.
+/// A table: no wider than the terminal, with a line under its head there; plain columns in a pipe. The
+/// first column names the row and is never broken.
 pub(super) fn table(columns: &[(&str, CellAlignment)]) -> Table {
     let mut table = Table::new();
+    table.load_preset(presets::NOTHING).enforce_styling();
     if io::stdout().is_terminal() {
-        table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_style(TableComponent::HeaderLines, '─').set_style(TableComponent::MiddleHeaderIntersections, '─');
+        table.set_content_arrangement(ContentArrangement::Dynamic);
     } else {
-        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.set_content_arrangement(ContentArrangement::Disabled);
     }
-    table.enforce_styling();
     table.set_header(columns.iter().map(|(name, alignment)| {
         comfy_table::Cell::new(name).set_alignment(*alignment).add_attribute(comfy_table::Attribute::Bold)
     }));
-    for (column, (_, alignment)) in table.column_iter_mut().zip(columns) {
+    for (index, (column, (_, alignment))) in table.column_iter_mut().zip(columns).enumerate() {
         column.set_cell_alignment(*alignment);
+        column.set_padding((0, 1));
+        if index == 0 {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
     }
     table
 }
@@ -137,10 +143,7 @@ pub(super) const RIGHT: CellAlignment = CellAlignment::Right;
 /// A table's text, without white space at the ends of its lines.
 pub(super) fn rows(table: &Table) -> String {
     let mut text = String::new();
-    let framed = io::stdout().is_terminal();
     for line in table.lines() {
-        // Without a frame the first column needs no room in front of it.
-        let line = if framed { &line } else { line.strip_prefix(' ').unwrap_or(&line) };
         text.push_str(line.trim_end());
         text.push('\n');
     }

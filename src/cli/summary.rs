@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use comfy_table::{Cell, Color};
 use ephor_events::{Reader, Seq, StreamId, codec};
-use ephor_governance::drift::{self, Band, Comparison};
+use ephor_governance::drift::{self, Band, Comparison, Metric};
 use ephor_governance::event::{Event, PauseCause};
 use ephor_governance::ids::{Currency, StrategyId};
 use ephor_governance::maturity::{self, Evidence, Level};
@@ -255,8 +255,17 @@ fn record(evidence: &Evidence) -> String {
 }
 
 fn drifted(comparison: &Comparison) -> String {
-    let Comparison { metric, live, baseline, deviation_pct, trades, .. } = comparison;
-    format!("drift: {metric} {live:.3}, backtest {baseline:.3}: {deviation_pct:.0} % off over {trades} trades")
+    let Comparison { metric, live, baseline, deviation_pct, .. } = comparison;
+    format!("{metric} {deviation_pct:.0} % off: {live:.2}, backtest {baseline:.2}")
+}
+
+/// A metric's name where there is little room.
+const fn abbreviated(metric: Metric) -> &'static str {
+    match metric {
+        Metric::ProfitFactor => "PF",
+        Metric::MaxDrawdown => "max DD",
+        Metric::WinRate | Metric::AvgRr | Metric::Sharpe | Metric::Expectancy | Metric::AvgReturn => metric.as_str(),
+    }
 }
 
 /// `L2` of `L2_gated`.
@@ -306,7 +315,7 @@ impl Summary {
                 None => Cell::new("no baseline"),
                 Some(worst) if worst.deviation_pct <= 0.0 => Cell::new("none"),
                 Some(worst) => {
-                    let cell = Cell::new(format!("{} {:.0} %", worst.metric, worst.deviation_pct));
+                    let cell = Cell::new(format!("{} {:.0}%", abbreviated(worst.metric), worst.deviation_pct));
                     match worst.band {
                         Band::Within => cell,
                         Band::Reduce => cell.fg(Color::Yellow),
@@ -326,12 +335,12 @@ impl Summary {
                 Cell::new(&it.strategy),
                 Cell::new(way(&it.path)),
                 Cell::new(it.trades),
-                Cell::new(it.win_rate.map_or("-".to_owned(), |rate| format!("{:.0} %", rate * 100.0))),
+                Cell::new(it.win_rate.map_or("-".to_owned(), |rate| format!("{:.0}%", rate * 100.0))),
                 Cell::new(it.profit_factor.map_or("-".to_owned(), |factor| format!("{factor:.2}"))),
                 health,
                 drift,
-                Cell::new(print::percent(it.drawdown)),
-                Cell::new(print::percent(it.max_drawdown)),
+                Cell::new(format!("{:.1}%", it.drawdown * 100.0)),
+                Cell::new(format!("{:.1}%", it.max_drawdown * 100.0)),
                 Cell::new(paused.join(", ")).fg(Color::Red),
             ]);
         }

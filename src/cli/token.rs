@@ -177,7 +177,8 @@ fn listed(reader: &Reader, only: Option<&StrategyId>, now: Timestamp) -> Result<
     };
     let mut listed = Vec::new();
     for strategy in ids {
-        let state: strategy::State = restore(reader, None, &StreamId::new(strategy.as_str()), None, strategy::evolve)?.state;
+        let state: strategy::State =
+            restore(reader, None, &StreamId::new(strategy.as_str()), None, strategy::evolve)?.state;
         listed.extend(state.tokens.active.into_values().map(|Active { grant, uses_left }| Listed {
             strategy: strategy.clone(),
             expired: grant.expires_at <= now,

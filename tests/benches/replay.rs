@@ -1,0 +1,131 @@
+//! Replay beside its floor, and the size of the log, on the public data set governed end to end.
+//!
+//! The floor decodes and folds the same commits from memory. Rounds alternate, and the ratio is taken pair by
+//! pair, because the machine's own speed drifts.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark is a program, and prints")]
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use ephor_events::codec::decode_commit;
+use ephor_events::{Commit, EventLog, Options, Reader, Seq};
+use ephor_governance::units::Timestamp;
+use ephor_governance::{strategy, system};
+
+const ROUNDS: usize = 9;
+
+fn main() {
+    // `cargo test --benches` only wants to know that it starts.
+    if !std::env::args().any(|arg| arg == "--bench") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let input = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/events.jsonl.gz");
+    let run = Command::new(env!("CARGO_BIN_EXE_ephor"))
+        .arg("--data")
+        .arg(dir.path())
+        .args(["run", "--input"])
+        .arg(input)
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let (log, _) = EventLog::open(dir.path(), &Options::default(), &mut |_| {}).unwrap();
+    let reader = log.reader();
+    let commits = all(&reader);
+    replay(&reader, &commits);
+    audit(&reader);
+    log.close().unwrap();
+    size(dir.path(), &commits);
+}
+
+fn all(reader: &Reader) -> Vec<Commit> {
+    let mut commits = Vec::new();
+    let mut cursor = reader.cursor(Seq(1)).unwrap();
+    while let Some(commit) = cursor.next().unwrap() {
+        commits.push(commit.to_owned());
+    }
+    commits
+}
+
+/// Decodes and folds from memory: dense numbers, no digests.
+fn floor(commits: &[Commit]) -> usize {
+    let mut system = system::State::default();
+    let mut strategies: Vec<strategy::State> = Vec::new();
+    for commit in commits {
+        let at = Timestamp::from_nanos(commit.decided_at);
+        let number = commit.stream_no as usize;
+        if strategies.len() <= number {
+            strategies.resize_with(number + 1, Default::default);
+        }
+        for event in decode_commit(commit).unwrap() {
+            if commit.stream.is_system() {
+                system = system::evolve(system, &event, at);
+            } else if let Some(state) = strategies.get_mut(number) {
+                *state = strategy::evolve(std::mem::take(state), &event, at);
+            }
+        }
+    }
+    strategies.len()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate")]
+fn replay(reader: &Reader, commits: &[Commit]) {
+    let events: usize = commits.iter().map(|commit| commit.events.len()).sum();
+    let (mut floors, mut folds, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        std::hint::black_box(floor(commits));
+        let floor = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        std::hint::black_box(ephor_replay::fold::fold(reader, &mut |_| {}).unwrap());
+        let fold = start.elapsed().as_secs_f64();
+        floors.push(events as f64 / floor);
+        folds.push(events as f64 / fold);
+        ratios.push(floor / fold);
+    }
+    println!("replay of the whole log into states ({events} events x {ROUNDS} rounds, medians)");
+    println!("  floor  {:9.0} events a second   decode and fold of the same events from memory", median(floors));
+    println!("  replay {:9.0} events a second", median(folds));
+    println!("  ratio  {:9.2}", median(ratios));
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate")]
+fn audit(reader: &Reader) {
+    let mut rates = Vec::new();
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        let report = ephor_replay::audit::audit(reader, &Default::default(), &Default::default(), &mut |_| {}).unwrap();
+        assert_eq!(report.differ, 0);
+        rates.push(report.commits as f64 / start.elapsed().as_secs_f64());
+    }
+    println!("audit  {:9.0} commits a second", median(rates));
+}
+
+fn bytes_under(path: &Path) -> u64 {
+    if path.is_dir() {
+        std::fs::read_dir(path).unwrap().map(|entry| bytes_under(&entry.unwrap().path())).sum()
+    } else {
+        path.metadata().unwrap().len()
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a ratio")]
+fn size(dir: &Path, commits: &[Commit]) {
+    let payload: usize = commits.iter().flat_map(|commit| &commit.events).map(|event| event.payload.len()).sum();
+    println!("size ({payload} bytes of payload)");
+    let mut total = 0;
+    let mut parts: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    parts.sort();
+    for part in parts.iter().filter(|part| !part.ends_with("rejects")) {
+        let bytes = bytes_under(part);
+        total += bytes;
+        println!("  {:12} {bytes:9} bytes", part.file_name().unwrap().to_string_lossy());
+    }
+    println!("  ratio  {:9.2}", total as f64 / payload as f64);
+}
