@@ -193,8 +193,6 @@ pub fn govern<T>(
         .map_err(|source| CliError::Start(source.into()))?;
     let done = runtime.block_on(async {
         let (governor, threads) = Governor::start(log, &config)?;
-        // A mailbox has little room until its actor has started; one that answers has.
-        drop(governor.inspect().await);
         let worked = work(Session { governor: governor.clone(), not_before }).await;
         let closed = governor.shutdown(threads).await;
         // A stopped journal says so twice; the first word is the cause.

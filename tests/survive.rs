@@ -4,7 +4,7 @@
 //! The governed process is this test binary itself, started again with a variable in its environment, so
 //! that what is killed is the real house on a real directory.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test, and a child that reports on its output")]
+#![expect(clippy::unwrap_used, reason = "a test, and a child that reports on its output")]
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -18,6 +18,7 @@ use ephor_governance::event::Registration;
 use ephor_governance::strategy::Command;
 use ephor_governance::trade::{Direction, Trade};
 use ephor_governance::units::{Amount, Timestamp};
+use ephor_replay::audit::{Rules, Scope, audit};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
@@ -35,7 +36,7 @@ fn trade(number: u64) -> Request {
         qty: Amount::ONE,
         entry_price: Amount::from(100),
         exit_price: Amount::from(101),
-        realized_pnl: Amount::from(if number % 3 == 0 { -2 } else { 2 }),
+        realized_pnl: Amount::from(if number.is_multiple_of(3) { -2 } else { 2 }),
         currency: None,
         initial_risk: None,
         opened_at: AT,
@@ -168,7 +169,7 @@ fn check(dir: &Path, acknowledged: &BTreeSet<u64>) {
             assert!(ids.insert(id.to_string()), "trade {id} is there twice");
         }
     }
-    let report = ephor_replay::audit::audit(&reader, &Default::default(), &Default::default(), &mut |_| {}).unwrap();
+    let report = audit(&reader, &Scope::default(), &Rules::default(), &mut |_| {}).unwrap();
     assert!(report.differing.is_empty(), "{report:?}");
     drop((cursor, reader));
     log.close().unwrap();
@@ -258,7 +259,7 @@ fn a_full_file_system_is_an_error_that_says_so_and_nothing_recorded_is_lost() {
     assert_eq!(full.status.code(), Some(3), "{said}");
     assert!(said.contains("No space left"), "{said}");
     let reader = ephor_events::Reader::open_shared(&data, &mut |_| {}).unwrap();
-    let report = ephor_replay::audit::audit(&reader, &Default::default(), &Default::default(), &mut |_| {}).unwrap();
+    let report = audit(&reader, &Scope::default(), &Rules::default(), &mut |_| {}).unwrap();
     assert!(report.differing.is_empty());
 }
 

@@ -24,6 +24,10 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const AT: Timestamp = Timestamp::from_nanos(1_700_000_000_000_000_000);
 const ROUNDS: usize = 5;
 const ORDERS: usize = 5_000;
@@ -96,7 +100,7 @@ async fn fill(governor: &Governor) {
             baseline: Baseline { trades: 200, metrics },
         };
         governor.ask(request(strategy, Command::RecordBaseline(baseline))).await.unwrap();
-        for number in 0..200 {
+        let trades = (0..200).map(|number| {
             let trade = Trade {
                 id: format!("t-{strategy}-{number}").parse().unwrap(),
                 instrument: "GBP/USD.SIM".parse().unwrap(),
@@ -111,7 +115,10 @@ async fn fill(governor: &Governor) {
                 closed_at: AT,
                 order_id: None,
             };
-            governor.ask(request(strategy, Command::CloseTrade(trade))).await.unwrap();
+            governor.ask(request(strategy, Command::CloseTrade(trade)))
+        });
+        for closed in futures::future::join_all(trades).await {
+            closed.unwrap();
         }
         let by = "bench".parse().unwrap();
         let rise = Command::SetLevel { to: Level::Autonomous, without_evidence: true, by, reason: "bench".into() };

@@ -4,6 +4,7 @@
 //! decided before the next is looked at: the journal sees commits in the order the requests came.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::answer::Failure;
 use crate::request::Request;
 use crate::shard::{Receipts, Reply, Shard, Surroundings, answer};
-use crate::strategy::{Decide, Inspect, StrategyActor};
+use crate::strategy::{Decide, Inspect, StrategyActor, said};
 use crate::system::View;
 
 /// A request and where its answer goes.
@@ -62,7 +63,7 @@ impl GateActor {
     }
 
     /// The strategy's actor, recovered from the log if it has none yet.
-    fn strategy(&mut self, request: &Request, gate: Addr<Self>) -> Result<Addr<StrategyActor>, Failure> {
+    fn strategy(&mut self, request: &Request) -> Result<Addr<StrategyActor>, Failure> {
         let id = &request.strategy;
         if let Some(address) = self.strategies.get(id).filter(|address| address.connected()) {
             return Ok(address.clone());
@@ -72,16 +73,18 @@ impl GateActor {
             // A name nobody registered gets no actor: a flood of them must not fill the memory.
             return Err(Rejection::UnknownStrategy.into());
         }
-        self.revive(id, gate)
+        self.revive(id)
     }
 
-    fn revive(&mut self, id: &StrategyId, gate: Addr<Self>) -> Result<Addr<StrategyActor>, Failure> {
+    fn revive(&mut self, id: &StrategyId) -> Result<Addr<StrategyActor>, Failure> {
         if self.strategies.remove(id).is_some() {
             // It had an actor that failed: what that one handed over may not be in the log yet, and a state
             // without it would be wrong.
             self.shard.around.journal.settle();
         }
-        let actor = StrategyActor::recover(id.clone(), self.shard.clone(), gate)?;
+        // A history that cannot be folded blocks its own strategy and no other.
+        let recovered = catch_unwind(AssertUnwindSafe(|| StrategyActor::recover(id.clone(), self.shard.clone())));
+        let actor = recovered.map_err(|panic| Failure::Faulted { message: said(&*panic) })??;
         let address = StrategyActor::create(|context| {
             context.set_mailbox_capacity(MAILBOX);
             actor
@@ -91,10 +94,10 @@ impl GateActor {
     }
 
     /// Rebuilds a failed strategy from the log, and records that it had to be.
-    fn replace(&mut self, failed: &Request, message: String, gate: Addr<Self>) {
+    fn replace(&mut self, failed: &Request, message: String) {
         let id = &failed.strategy;
         tracing::error!(strategy = %id, message, "a strategy's actor failed; recovering it from the log");
-        match self.revive(id, gate) {
+        match self.revive(id) {
             Ok(address) => {
                 let request = Request { command: Command::RecordFault { message }, occurred_at: None, ..failed.clone() };
                 let recording = address.send(Decide { request: Arc::new(request), attempt: 0, reply: None });
@@ -111,7 +114,7 @@ impl Actor for GateActor {
     fn started(&mut self, context: &mut Context<Self>) {
         context.set_mailbox_capacity(MAILBOX);
         if let Some(receipts) = self.receipts.take() {
-            actix::spawn(self.shard.clone().release_all(receipts, context.address()));
+            actix::spawn(self.shard.clone().release_all(receipts));
         }
     }
 }
@@ -121,18 +124,18 @@ impl Handler<Ask> for GateActor {
 
     fn handle(&mut self, ask: Ask, context: &mut Context<Self>) {
         let Ask { request, attempt, reply } = ask;
-        let strategy = match self.strategy(&request, context.address()) {
+        let strategy = match self.strategy(&request) {
             Ok(strategy) => strategy,
             Err(failure) => return answer(reply, Err(failure)),
         };
         let asked = strategy.send(Decide { request: request.clone(), attempt, reply: Some(reply) });
-        let decided = asked.into_actor(self).map(move |decided, gate, context| {
+        let decided = asked.into_actor(self).map(move |decided, gate, _| {
             let failed = match decided {
                 Ok(Ok(())) => return,
                 Ok(Err(message)) => message,
                 Err(gone) => gone.to_string(),
             };
-            gate.replace(&request, failed, context.address());
+            gate.replace(&request, failed);
         });
         context.wait(decided);
     }

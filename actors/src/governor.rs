@@ -1,27 +1,28 @@
 //! The whole house behind one handle: start it, ask it, change it, shut it down.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use actix::prelude::*;
 use ephor_events::{CheckpointError, Durability, EventLog, Head, Reader, StreamId};
-use ephor_governance::ids::{Actor as By, StrategyId};
-use ephor_governance::policy::Policy;
+use ephor_governance::gate::assess_kill;
+use ephor_governance::ids::StrategyId;
 use ephor_governance::units::Timestamp;
 use ephor_governance::{strategy, system};
-use ephor_snapshots::{Keyframes, RestoreError, Restored, SaveError, restore};
+use ephor_snapshots::{Evolve, Keyframes, RestoreError, Restored, SaveError, restore};
+use futures::future::join_all;
 use smol_str::SmolStr;
 use tokio::sync::mpsc::unbounded_channel;
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::answer::{Failure, Recorded};
 use crate::gate::{Ask, GateActor, InspectAll, MAILBOX};
 use crate::journal::{Journal, JournalThread};
 use crate::request::Request;
 use crate::shard::{DecideFn, Surroundings};
-use crate::system::{Change, SystemActor};
+use crate::system::{Change, Published, SystemActor, View};
 
 /// How the house is built.
 #[derive(Clone, Debug)]
@@ -68,13 +69,18 @@ impl StartError {
     }
 }
 
+/// Places in the journal's queue beyond those of orders: for kills and what else concerns everyone.
+const RESERVED: usize = 64;
+
 struct House {
     gates: Vec<Addr<GateActor>>,
     system: Addr<SystemActor>,
     journal: Journal,
     reader: Reader,
     keyframes: Option<Keyframes>,
-    policy_adopted: OnceCell<()>,
+    /// Whether a policy is known to be in force.
+    begun: AtomicBool,
+    published: Published,
     under_way: Arc<Semaphore>,
     in_flight_max: usize,
     timeout: Duration,
@@ -97,7 +103,7 @@ pub struct Threads {
 /// A request that has taken its place in a gate's mailbox.
 struct Sent {
     answer: oneshot::Receiver<Result<Recorded, Failure>>,
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 }
 
 #[cfg(test)]
@@ -120,19 +126,26 @@ impl Governor {
     /// # Errors
     /// [`StartError`]; the log is closed again then.
     pub fn start(log: EventLog, config: &Config) -> Result<(Self, Threads), StartError> {
-        Self::start_with(log, config, strategy::decide)
+        Self::start_with(log, config, strategy::decide, strategy::evolve)
     }
 
-    pub(crate) fn start_with(log: EventLog, config: &Config, decide: DecideFn) -> Result<(Self, Threads), StartError> {
+    pub(crate) fn start_with(
+        log: EventLog,
+        config: &Config,
+        decide: DecideFn,
+        evolve: Evolve<strategy::State>,
+    ) -> Result<(Self, Threads), StartError> {
         let in_flight_max = config.in_flight_max.clamp(1, MAILBOX);
         let shards = config.shards.max(1);
         let (routes, receipts): (Vec<_>, Vec<_>) = (0..shards).map(|_| unbounded_channel()).unzip();
         let keyframes = Keyframes::open(&log.derived());
         let keyframes = keyframes.inspect_err(|error| tracing::warn!(%error, "keyframes cannot be kept")).ok();
-        let (journal, reader, journal_thread) = Journal::start(log, config.durability, in_flight_max, routes)?;
-        let around = Surroundings { journal: journal.clone(), reader: reader.clone(), decide, keyframes: keyframes.clone() };
+        let (journal, reader, journal_thread) = Journal::start(log, config.durability, in_flight_max + RESERVED, routes)?;
+        let around = Surroundings { journal: journal.clone(), reader: reader.clone(), decide, evolve, keyframes: keyframes.clone() };
         let (view, last_at) = SystemActor::recover(&around)?;
         let policy_adopted = view.state.policy_adopted;
+        let published: Published = Arc::new(RwLock::new(view.clone()));
+        let to_publish = published.clone();
         let (ready, started) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let actors = std::thread::Builder::new().name("actors".to_owned()).spawn(move || {
@@ -147,7 +160,9 @@ impl Governor {
                         GateActor::start_in_arbiter(&arbiter.handle(), gate)
                     })
                     .collect();
-                let system = SystemActor::new(view, last_at, around, gates.clone()).start();
+                let system = SystemActor::new(to_publish, last_at, around, gates.clone()).start();
+                // A mailbox has little room until its actor has started; one that answers has.
+                drop(join_all(gates.iter().map(|gate| gate.send(InspectAll))).await);
                 if ready.send(Ready { gates, system }).is_err() {
                     return;
                 }
@@ -160,17 +175,14 @@ impl Governor {
             });
         })?;
         let Ready { gates, system } = started.recv().map_err(|_| StartError::NotReady)?;
-        let cell = OnceCell::new();
-        if policy_adopted {
-            drop(cell.set(()));
-        }
         let house = House {
             gates,
             system,
             journal,
             reader,
             keyframes,
-            policy_adopted: cell,
+            begun: AtomicBool::new(policy_adopted),
+            published,
             under_way: Arc::new(Semaphore::new(in_flight_max)),
             in_flight_max,
             timeout: config.timeout,
@@ -179,62 +191,66 @@ impl Governor {
         Ok((Self { house: Arc::new(house) }, Threads { journal: journal_thread, actors, stop }))
     }
 
-    /// Makes sure that the log begins with the policy it is governed by: the defaults, where nobody has
+    /// Makes sure that the log begins with the policy it is governed by: the default, where nobody has
     /// adopted another. The first request does it too; before a pipelined stream it is done once, alone.
     ///
     /// # Errors
     /// [`Failure`].
     pub async fn begin(&self, at: Timestamp) -> Result<(), Failure> {
-        let adopt = || async {
-            let policy = Policy::default();
-            let command = system::Command::AdoptPolicy {
-                id: policy.id(),
-                policy: Arc::new(policy),
-                by: By::recorded("ephor".into()),
-                reason: "the default policy, because none had been adopted".to_owned(),
-            };
-            let change = Change { command, at, trace: SmolStr::default(), occurred_at: None };
-            self.house.system.send(change).await.map_err(|_| Failure::Stopped)??;
-            Ok(())
-        };
-        self.house.policy_adopted.get_or_try_init(adopt).await.copied()
+        self.tell(Change { command: None, at, trace: SmolStr::default(), occurred_at: None }).await.map(drop)
     }
 
     /// Asks something of a strategy. The request takes its place at once, so requests are decided in the
     /// order of these calls; the answer comes when its commit is durable.
     ///
+    /// An answer that a kill has overtaken does not leave: the order is decided again under the kill, and that
+    /// is recorded too.
+    ///
     /// # Errors
     /// [`Failure`]; an order that meets one is blocked, for [`Failure::reason`].
     pub fn ask(&self, request: Request) -> impl Future<Output = Result<Recorded, Failure>> + Send + use<> {
         let this = self.clone();
-        let begun = self.house.policy_adopted.initialized();
-        let at = request.at;
-        let mut request = Some(request);
-        let mut sent = begun.then(|| this.send(request.take()));
+        let request = Arc::new(request);
+        let begun = self.house.begun.load(Ordering::Acquire);
+        let mut sent = begun.then(|| this.send(request.clone(), 0));
         async move {
-            if sent.is_none() {
-                this.begin(at).await?;
-                sent = Some(this.send(request));
-            }
-            let Sent { answer, _place } = sent.unwrap_or(Err(Failure::Stopped))?;
-            this.in_time(async { answer.await.map_err(|_| Failure::Stopped)? }).await
+            let house = this.house.clone();
+            let answered = async {
+                if sent.is_none() {
+                    this.begin(request.at).await?;
+                    sent = Some(this.send(request.clone(), 0));
+                }
+                let mut sent = sent.unwrap_or(Err(Failure::Stopped))?;
+                loop {
+                    let recorded = sent.answer.await.map_err(|_| Failure::Stopped)??;
+                    let view = house.published.read().unwrap_or_else(PoisonError::into_inner).clone();
+                    match overtaken_by_kill(&view, &request.strategy, &recorded) {
+                        Some(attempt) => {
+                            drop(sent.place);
+                            sent = this.send(request.clone(), attempt)?;
+                        }
+                        None => return Ok(recorded),
+                    }
+                }
+            };
+            this.in_time(answered).await
         }
     }
 
-    fn send(&self, request: Option<Request>) -> Result<Sent, Failure> {
-        let request = request.ok_or(Failure::Stopped)?;
+    fn send(&self, request: Arc<Request>, attempt: u32) -> Result<Sent, Failure> {
         let place = self.enter()?;
         let gates = &self.house.gates;
         let gate = gates.get(shard_of(&request.strategy, gates.len())).ok_or(Failure::Stopped)?;
         let (reply, answer) = oneshot::channel();
-        gate.try_send(Ask { request: Arc::new(request), attempt: 0, reply }).map_err(|refused| match refused {
+        gate.try_send(Ask { request, attempt, reply }).map_err(|refused| match refused {
             SendError::Full(_) => Failure::Overloaded,
             SendError::Closed(_) => Failure::Stopped,
         })?;
-        Ok(Sent { answer, _place: place })
+        Ok(Sent { answer, place })
     }
 
-    /// Changes something for all strategies. Answered when it is durable and every gate has adopted it.
+    /// Changes something for all strategies. Answered when it is durable and every gate has adopted it. Takes
+    /// no place among the orders: a kill must get through when they are many.
     ///
     /// # Errors
     /// [`Failure`].
@@ -245,16 +261,16 @@ impl Governor {
         trace: SmolStr,
         occurred_at: Option<Timestamp>,
     ) -> Result<Recorded, Failure> {
-        let _place = self.enter()?;
-        let adopts = matches!(command, system::Command::AdoptPolicy { .. });
-        if !adopts {
-            self.begin(at).await?;
+        self.tell(Change { command: Some(command), at, trace, occurred_at }).await
+    }
+
+    async fn tell(&self, change: Change) -> Result<Recorded, Failure> {
+        if self.house.closing.load(Ordering::Acquire) {
+            return Err(Failure::Stopped);
         }
-        let changed = self.house.system.send(Change { command, at, trace, occurred_at });
+        let changed = self.house.system.send(change);
         let recorded = self.in_time(async { changed.await.map_err(|_| Failure::Stopped)? }).await?;
-        if adopts {
-            drop(self.house.policy_adopted.set(()));
-        }
+        self.house.begun.store(true, Ordering::Release);
         Ok(recorded)
     }
 
@@ -281,7 +297,7 @@ impl Governor {
     /// The live state of every strategy that has been asked about since the start.
     pub async fn inspect(&self) -> Vec<(StrategyId, Restored<strategy::State>)> {
         let asked = self.house.gates.iter().map(|gate| gate.send(InspectAll));
-        let states = futures::future::join_all(asked).await;
+        let states = join_all(asked).await;
         let mut all: Vec<_> = states.into_iter().flatten().flatten().collect();
         all.sort_by(|(a, _), (b, _)| a.cmp(b));
         all
@@ -328,6 +344,16 @@ impl Governor {
         drop(joined.await);
         closed.transpose()
     }
+}
+
+/// The attempt to make instead, where a kill that covers the order is in force and the order was let through.
+fn overtaken_by_kill(view: &View, strategy: &StrategyId, recorded: &Recorded) -> Option<u32> {
+    if recorded.system >= view.version || view.state.kills.is_empty() {
+        return None;
+    }
+    let decision = recorded.decision()?;
+    let killed = !decision.action.rejects() && assess_kill(&view.state, strategy, &decision.order).action.rejects();
+    killed.then(|| decision.attempt.saturating_add(1))
 }
 
 /// A strategy's shard: the same on every machine and after every restart.

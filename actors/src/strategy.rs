@@ -4,6 +4,7 @@
 //! waits in the shard for its receipt. It starts by recovering from the log, and it is thrown away and
 //! recovered again when it fails.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -21,7 +22,6 @@ use ephor_snapshots::{RestoreError, Restored, restore};
 use smol_str::SmolStr;
 
 use crate::answer::{Failure, Recorded};
-use crate::gate::GateActor;
 use crate::request::Request;
 use crate::shard::{Reply, Shard, Ticket, answer};
 
@@ -42,8 +42,8 @@ pub(crate) struct Inspect;
 
 /// What the strategy made of a request.
 enum Decided {
-    /// Handed over now.
-    Now(Recorded),
+    /// Handed over now, and waiting.
+    Now,
     /// The same was asked before and is still under way.
     UnderWay(Ticket),
     /// The same was asked before and stands in the log.
@@ -57,23 +57,24 @@ pub(crate) struct StrategyActor {
     version: Version,
     last_at: Timestamp,
     shard: Rc<Shard>,
-    gate: Addr<GateActor>,
     under_way: HashMap<(u8, SmolStr), Ticket>,
+    /// The last ticket remembered there.
+    newest: Option<Ticket>,
 }
 
 impl StrategyActor {
     /// Recovers a strategy from the log.
-    pub(crate) fn recover(id: StrategyId, shard: Rc<Shard>, gate: Addr<GateActor>) -> Result<Self, RestoreError> {
+    pub(crate) fn recover(id: StrategyId, shard: Rc<Shard>) -> Result<Self, RestoreError> {
         let stream = StreamId::new(id.as_str());
         let Restored { state, version, at, .. } =
-            restore(&shard.around.reader, shard.around.keyframes.as_ref(), &stream, None, strategy::evolve)?;
-        Ok(Self { id, stream, state, version, last_at: at, shard, gate, under_way: HashMap::new() })
+            restore(&shard.around.reader, shard.around.keyframes.as_ref(), &stream, None, shard.around.evolve)?;
+        Ok(Self { id, stream, state, version, last_at: at, shard, under_way: HashMap::new(), newest: None })
     }
 
-    fn decide(&mut self, request: &Request, attempt: u32) -> Result<Decided, Failure> {
+    fn decide(&mut self, request: &Request, attempt: u32, reply: &mut Option<Reply>) -> Result<Decided, Failure> {
         let key = request.command.key();
-        if let Some((kind, id)) = key.as_ref().filter(|_| attempt == 0)
-            && let Some(before) = self.decided_before(&request.command, *kind as u8, id)?
+        if let Some((kind, id)) = &key
+            && let Some(before) = self.decided_before(&request.command, *kind as u8, id, attempt)?
         {
             return Ok(before);
         }
@@ -95,40 +96,58 @@ impl StrategyActor {
             system: view.version,
         };
         let draft = codec::draft(heading, &mut events).map_err(|error| Failure::encode(&error))?;
-        let ticket = self.shard.append(draft)?;
+        let recorded = Recorded::new(events, Version(self.version.0 + 1), at, view.version);
+        let events = recorded.events.clone();
+        let ticket = self.shard.append(draft, recorded, reply)?;
         // From here on the commit is the journal's: the state goes on as if it were durable.
-        let first = Version(self.version.0 + 1);
         self.version = Version(self.version.0 + events.len() as u64);
         self.last_at = at;
-        for event in &events {
-            self.state = strategy::evolve(std::mem::take(&mut self.state), event, at);
+        for event in &*events {
+            self.state = (self.shard.around.evolve)(std::mem::take(&mut self.state), event, at);
         }
         if let Some((kind, id)) = key {
             self.remember((kind as u8, id), ticket);
         }
-        Ok(Decided::Now(Recorded::new(events, first, at, view.version)))
+        Ok(Decided::Now)
     }
 
     /// The answer to a request that was made before, whether its commit is under way or in the log.
-    fn decided_before(&self, command: &Command, kind: u8, id: &SmolStr) -> Result<Option<Decided>, Failure> {
+    /// A decision of an earlier attempt than the one asked for is not the answer.
+    fn decided_before(
+        &self,
+        command: &Command,
+        kind: u8,
+        id: &SmolStr,
+        attempt: u32,
+    ) -> Result<Option<Decided>, Failure> {
+        let recent = |events: &[Event]| {
+            let decision = events.iter().find_map(Event::decision);
+            attempt == 0 || decision.is_some_and(|decision| decision.attempt >= attempt)
+        };
         let under_way = self.under_way.get(&(kind, id.clone())).copied();
         if let Some((ticket, recorded)) = under_way.and_then(|ticket| Some((ticket, self.shard.recorded(ticket)?))) {
             same_content(&recorded.events, command, id)?;
-            return Ok(Some(Decided::UnderWay(ticket)));
+            return Ok(recent(&recorded.events).then_some(Decided::UnderWay(ticket)));
         }
         let Some(commit) = self.shard.around.reader.find(&self.stream, kind, id)? else { return Ok(None) };
         let events = codec::decode_commit(&commit)?;
         same_content(&events, command, id)?;
+        if !recent(&events) {
+            return Ok(None);
+        }
         let at = Timestamp::from_nanos(commit.decided_at);
         let recorded = Recorded::new(events, commit.version, at, commit.system).placed(commit.seq).as_repeat();
         Ok(Some(Decided::Before(recorded)))
     }
 
     fn remember(&mut self, key: (u8, SmolStr), ticket: Ticket) {
-        // What has its receipt is found in the log from then on.
-        if self.under_way.len() >= 1_024 {
+        // What has its receipt is found in the log from then on; a quiet strategy keeps nothing.
+        if self.newest.is_some_and(|newest| !self.shard.is_waiting(newest)) {
+            self.under_way.clear();
+        } else if self.under_way.len() >= 1_024 {
             self.under_way.retain(|_, ticket| self.shard.is_waiting(*ticket));
         }
+        self.newest = Some(ticket);
         self.under_way.insert(key, ticket);
     }
 }
@@ -149,6 +168,12 @@ fn same_content(recorded: &[Event], command: &Command, id: &SmolStr) -> Result<(
     if same { Ok(()) } else { Err(Rejection::IdReused { id: id.to_string() }.into()) }
 }
 
+/// What a panic said.
+pub(crate) fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}
+
 impl Actor for StrategyActor {
     type Context = Context<Self>;
 }
@@ -158,20 +183,17 @@ impl Handler<Decide> for StrategyActor {
 
     /// Decide, hand to the journal, evolve. A panic ends this actor; the gate recovers a new one.
     fn handle(&mut self, message: Decide, context: &mut Context<Self>) -> Self::Result {
-        let Decide { request, attempt, reply } = message;
-        let decided = catch_unwind(AssertUnwindSafe(|| self.decide(&request, attempt)));
+        let Decide { request, attempt, mut reply } = message;
+        let decided = catch_unwind(AssertUnwindSafe(|| self.decide(&request, attempt, &mut reply)));
         match (decided, reply) {
-            (Ok(Ok(Decided::Now(recorded))), reply) => self.shard.wait(recorded, request, reply),
             (Ok(Ok(Decided::UnderWay(ticket))), Some(reply)) => self.shard.join(ticket, reply),
-            (Ok(Ok(Decided::Before(recorded))), Some(reply)) => {
-                self.shard.release(recorded, &request, reply, &self.gate);
-            }
+            (Ok(Ok(Decided::Before(recorded))), Some(reply)) => answer(reply, Ok(recorded)),
             (Ok(Err(failure)), Some(reply)) => answer(reply, Err(failure)),
-            (Ok(Ok(Decided::UnderWay(_) | Decided::Before(_)) | Err(_)), None) => {}
+            // The reply waits with its commit, or nobody asked for one.
+            (Ok(_), _) => {}
             (Err(panic), reply) => {
                 context.stop();
-                let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-                let message = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+                let message = said(&*panic);
                 if let Some(reply) = reply {
                     answer(reply, Err(Failure::Faulted { message: message.clone() }));
                 }

@@ -3,11 +3,14 @@
 //! A change is durable and every gate has adopted it before it is answered. So once a kill has been
 //! acknowledged, no gate can still be deciding without it.
 
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use actix::prelude::*;
 use ephor_events::codec::{self, Heading};
-use ephor_events::{StreamId, Version};
+use ephor_events::{Position, StreamId, Version};
+use ephor_governance::ids::Actor as By;
+use ephor_governance::policy::Policy;
 use ephor_governance::system::{self, Command};
 use ephor_governance::units::Timestamp;
 use ephor_snapshots::{RestoreError, Restored, restore};
@@ -19,6 +22,7 @@ use crate::answer::{Failure, Recorded};
 use crate::gate::{Adopt, GateActor};
 use crate::journal::{JournalError, Route};
 use crate::shard::Surroundings;
+use crate::strategy::said;
 
 /// The system as of one version of its stream.
 #[derive(Clone, Debug)]
@@ -29,21 +33,27 @@ pub struct View {
     pub state: system::State,
 }
 
-/// A command for the system.
+/// A command for the system; `None` only makes sure that a policy is in force.
 #[derive(Message)]
 #[rtype(result = "Result<Recorded, Failure>")]
 pub(crate) struct Change {
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
     pub(crate) at: Timestamp,
     pub(crate) trace: SmolStr,
     pub(crate) occurred_at: Option<Timestamp>,
 }
+
+type Receipt = oneshot::Receiver<Result<Position, JournalError>>;
+
+/// The view that every gate has adopted: what an answer is held against when it leaves.
+pub(crate) type Published = Arc<RwLock<Arc<View>>>;
 
 pub(crate) struct SystemActor {
     view: Arc<View>,
     last_at: Timestamp,
     around: Surroundings,
     gates: Vec<Addr<GateActor>>,
+    published: Published,
 }
 
 impl SystemActor {
@@ -54,8 +64,68 @@ impl SystemActor {
         Ok((Arc::new(View { version, state }), at))
     }
 
-    pub(crate) fn new(view: Arc<View>, last_at: Timestamp, around: Surroundings, gates: Vec<Addr<GateActor>>) -> Self {
-        Self { view, last_at, around, gates }
+    pub(crate) fn new(
+        published: Published,
+        last_at: Timestamp,
+        around: Surroundings,
+        gates: Vec<Addr<GateActor>>,
+    ) -> Self {
+        let view = published.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Self { view, last_at, around, gates, published }
+    }
+
+    /// Everything that a change comes to, handed to the journal: a log begins with the policy it is governed
+    /// by, so the default is adopted first where nobody has adopted another.
+    fn prepare(&mut self, change: Change) -> Result<(Recorded, Option<Receipt>), Failure> {
+        let Change { command, at, trace, occurred_at } = change;
+        let adopts = matches!(command, Some(Command::AdoptPolicy { .. }));
+        let mut prepared = None;
+        if !adopts && !self.view.state.policy_adopted {
+            let policy = Policy::default();
+            let by = By::recorded("ephor".into());
+            let reason = "the default policy, because none had been adopted".to_owned();
+            let default = Command::AdoptPolicy { id: policy.id(), policy: Arc::new(policy), by, reason };
+            prepared = Some(self.record(&default, at, SmolStr::default(), None)?);
+        }
+        let Some(command) = command else {
+            let nothing = || Recorded::new(Vec::new(), self.view.version, at, self.view.version).as_repeat();
+            return Ok(prepared.map_or_else(|| (nothing(), None), |(recorded, receipt)| (recorded, Some(receipt))));
+        };
+        if let Some(before) = self.recorded_before(&command)? {
+            return Ok((before, prepared.map(|(_, receipt)| receipt)));
+        }
+        let (recorded, receipt) = self.record(&command, at, trace, occurred_at)?;
+        Ok((recorded, Some(receipt)))
+    }
+
+    fn record(
+        &mut self,
+        command: &Command,
+        at: Timestamp,
+        trace: SmolStr,
+        occurred_at: Option<Timestamp>,
+    ) -> Result<(Recorded, Receipt), Failure> {
+        let at = at.max(self.last_at);
+        let mut events = system::decide(&self.view.state, command)?;
+        let state = events.iter().fold(self.view.state.clone(), |state, event| system::evolve(state, event, at));
+        let heading = Heading {
+            stream: StreamId::system(),
+            expected: self.view.version,
+            decided_at: at,
+            occurred_at: occurred_at.unwrap_or(at),
+            trace,
+            key: command.key(),
+            instrument: None,
+            system: self.view.version,
+        };
+        let draft = codec::draft(heading, &mut events).map_err(|error| Failure::encode(&error))?;
+        let (done, receipt) = oneshot::channel();
+        self.around.journal.append(draft, Route::One(done))?;
+        let before = self.view.version;
+        let version = Version(before.0 + events.len() as u64);
+        self.view = Arc::new(View { version, state });
+        self.last_at = at;
+        Ok((Recorded::new(events, Version(before.0 + 1), at, before), receipt))
     }
 
     /// What was recorded for this id before.
@@ -80,44 +150,21 @@ impl Actor for SystemActor {
 impl Handler<Change> for SystemActor {
     type Result = AtomicResponse<Self, Result<Recorded, Failure>>;
 
-    /// One change at a time: decide, make durable, let every gate adopt it, answer.
+    /// One change at a time: decide, make durable, let every gate adopt it, publish, answer.
     fn handle(&mut self, change: Change, _: &mut Context<Self>) -> Self::Result {
-        let Change { command, at, trace, occurred_at } = change;
-        let prepared = self.recorded_before(&command).and_then(|before| {
-            if let Some(before) = before {
-                return Ok((before, None));
-            }
-            let at = at.max(self.last_at);
-            let mut events = system::decide(&self.view.state, &command)?;
-            let heading = Heading {
-                stream: StreamId::system(),
-                expected: self.view.version,
-                decided_at: at,
-                occurred_at: occurred_at.unwrap_or(at),
-                trace,
-                key: command.key(),
-                instrument: None,
-                system: self.view.version,
-            };
-            let draft = codec::draft(heading, &mut events).map_err(|error| Failure::encode(&error))?;
-            let (done, receipt) = oneshot::channel();
-            self.around.journal.append(draft, Route::One(done))?;
-            let first = Version(self.view.version.0 + 1);
-            let version = Version(self.view.version.0 + events.len() as u64);
-            let state = events.iter().fold(self.view.state.clone(), |state, event| system::evolve(state, event, at));
-            self.view = Arc::new(View { version, state });
-            self.last_at = at;
-            Ok((Recorded::new(events, first, at, Version(first.0 - 1)), Some(receipt)))
-        });
-        let (view, gates) = (self.view.clone(), self.gates.clone());
+        let prepared = catch_unwind(AssertUnwindSafe(|| self.prepare(change)));
+        let prepared = prepared.unwrap_or_else(|panic| Err(Failure::Faulted { message: said(&*panic) }));
+        let (view, gates, published) = (self.view.clone(), self.gates.clone(), self.published.clone());
         AtomicResponse::new(Box::pin(
             async move {
                 let (recorded, receipt) = prepared?;
                 let Some(receipt) = receipt else { return Ok(recorded) };
                 let position = receipt.await.unwrap_or(Err(JournalError::Closed))?;
-                // A gate that is gone answers nothing any more, so it need not adopt anything.
+                // A gate that is gone decides nothing any more; what it still releases is held against the
+                // published view.
                 drop(join_all(gates.iter().map(|gate| gate.send(Adopt(view.clone())))).await);
-                Ok(recorded.placed(position.seq))
+                *published.write().unwrap_or_else(PoisonError::into_inner) = view;
+                Ok(if recorded.repeat { recorded } else { recorded.placed(position.seq) })
             }
             .into_actor(self),
         ))

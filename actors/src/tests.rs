@@ -367,6 +367,41 @@ fn more_than_may_be_under_way_is_refused_at_once() {
 }
 
 #[test]
+fn a_governor_that_has_just_started_takes_as_much_as_it_may() {
+    let dir = tempfile::tempdir().unwrap();
+    run(async {
+        let (governor, threads) = start(open(dir.path()), &config());
+        given_autonomous(&governor, "alpha").await;
+        governor.shutdown(threads).await.unwrap();
+    });
+    for _ in 0..20 {
+        run(async {
+            let (governor, threads) = start(open(dir.path()), &config());
+            let asked: Vec<_> = (0..1_000).map(|n| governor.ask(check("alpha", order(&format!("o{n}"), 1)))).collect();
+            let answers = futures::future::join_all(asked).await;
+            assert!(answers.iter().all(Result::is_ok));
+            governor.shutdown(threads).await.unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_strategy_is_decided_at_its_own_time_although_the_log_is_already_later() {
+    run(async {
+        let (governor, threads) = start(EventLog::memory(), &config());
+        given_autonomous(&governor, "alpha").await;
+        given_autonomous(&governor, "beta").await;
+        let later = Request { at: AT.plus_seconds(3_600), ..ask("beta", trade("t1", 1)) };
+        governor.ask(later).await.unwrap();
+        let answer = governor.ask(ask("alpha", trade("t1", 1))).await.unwrap();
+        let commit = governor.reader().commit_of(answer.seq).unwrap().unwrap();
+        assert_eq!((answer.at, commit.decided_at), (AT, AT.nanos()));
+        assert_eq!(commit.recorded_at, AT.plus_seconds(3_600).nanos());
+        governor.shutdown(threads).await.unwrap();
+    });
+}
+
+#[test]
 fn a_name_that_nobody_registered_gets_no_actor() {
     run(async {
         let (governor, threads) = start(EventLog::memory(), &config());
@@ -396,7 +431,7 @@ fn troubled(
 #[test]
 fn a_panic_blocks_that_order_and_the_strategy_is_rebuilt_from_the_log_with_a_record_of_it() {
     run(async {
-        let (governor, threads) = Governor::start_with(EventLog::memory(), &config(), troubled as DecideFn).unwrap();
+        let (governor, threads) = Governor::start_with(EventLog::memory(), &config(), troubled as DecideFn, strategy::evolve).unwrap();
         given_autonomous(&governor, "alpha").await;
         given_autonomous(&governor, "sibling").await;
         let before = governor.inspect().await;
@@ -420,7 +455,7 @@ fn a_panic_blocks_that_order_and_the_strategy_is_rebuilt_from_the_log_with_a_rec
 fn an_order_whose_answer_is_late_is_blocked_although_its_thread_is_stuck() {
     run(async {
         let config = Config { timeout: Duration::from_millis(100), ..config() };
-        let (governor, threads) = Governor::start_with(EventLog::memory(), &config, troubled as DecideFn).unwrap();
+        let (governor, threads) = Governor::start_with(EventLog::memory(), &config, troubled as DecideFn, strategy::evolve).unwrap();
         given_autonomous(&governor, "alpha").await;
         let late = governor.ask(check("alpha", order("slow", 1))).await.unwrap_err();
         assert_eq!(late.reason(), Reason::GateTimeout);
@@ -470,5 +505,114 @@ fn a_gate_that_is_gone_is_a_block() {
         threads.stop_actors();
         let orphaned = governor.ask(check("alpha", order("o1", 1))).await.unwrap_err();
         assert_eq!(orphaned.reason(), Reason::JournalUnavailable);
+    });
+}
+
+#[test]
+fn an_answer_that_waits_to_be_read_while_a_kill_is_acknowledged_is_a_kill() {
+    run(async {
+        let (governor, threads) = start(EventLog::memory(), &config());
+        given_autonomous(&governor, "alpha").await;
+        let pending = governor.ask(check("alpha", order("o1", 1)));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        governor.change(kill(Scope::All, false), AT, "".into(), None).await.unwrap();
+        let answer = pending.await.unwrap();
+        assert_eq!((action(&answer), answer.decision().unwrap().attempt), (Action::Kill, 1));
+        governor.shutdown(threads).await.unwrap();
+    });
+}
+
+#[test]
+fn a_kill_gets_through_when_as_many_orders_are_under_way_as_may_be() {
+    run(async {
+        let (governor, threads) = start(EventLog::memory(), &Config { in_flight_max: 4, ..config() });
+        given_autonomous(&governor, "alpha").await;
+        let pending: Vec<_> = (0..4).map(|n| governor.ask(check("alpha", order(&format!("o{n}"), 1)))).collect();
+        governor.change(kill(Scope::All, false), AT, "".into(), None).await.unwrap();
+        drop(pending);
+        governor.shutdown(threads).await.unwrap();
+    });
+}
+
+#[test]
+fn many_repeats_of_an_order_under_a_kill_are_decided_again_once() {
+    run(async {
+        let (governor, threads) = start(EventLog::memory(), &config());
+        given_autonomous(&governor, "alpha").await;
+        governor.ask(check("alpha", order("o1", 1))).await.unwrap();
+        governor.change(kill(Scope::All, false), AT, "".into(), None).await.unwrap();
+        let before = governor.reader().head().commits;
+        let asked: Vec<_> = (0..5).map(|_| governor.ask(check("alpha", order("o1", 1)))).collect();
+        for answer in futures::future::join_all(asked).await {
+            assert_eq!(action(&answer.unwrap()), Action::Kill);
+        }
+        assert_eq!(governor.reader().head().commits, before + 1);
+        governor.shutdown(threads).await.unwrap();
+    });
+}
+
+/// The fold, but a fault recorded as `o1` breaks it after the commit was handed over.
+fn brittle(state: strategy::State, event: &Event, at: Timestamp) -> strategy::State {
+    if let Event::DecisionMade(decision) = event {
+        assert_ne!(decision.order.id.as_str(), "breaks", "the fold failed");
+    }
+    strategy::evolve(state, event, at)
+}
+
+#[test]
+fn a_failure_after_the_hand_over_does_not_give_one_order_the_receipt_of_another() {
+    run(async {
+        let (governor, threads) =
+            Governor::start_with(EventLog::memory(), &config(), strategy::decide, brittle).unwrap();
+        given_autonomous(&governor, "alpha").await;
+        given_autonomous(&governor, "beta").await;
+        let broken = governor.ask(check("alpha", order("breaks", 1)));
+        let rest: Vec<_> = (0..6).map(|n| governor.ask(check("beta", order(&format!("p{n}"), 1)))).collect();
+        drop(broken.await);
+        for (n, answer) in futures::future::join_all(rest).await.into_iter().enumerate() {
+            let answer = answer.unwrap();
+            let commit = governor.reader().commit_of(answer.seq).unwrap().unwrap();
+            assert_eq!(commit.key.unwrap().id, format!("p{n}"));
+        }
+        // Its history cannot be folded any more: that strategy is blocked, and no other.
+        assert!(governor.ask(check("alpha", order("next", 1))).await.is_err());
+        assert_eq!(action(&governor.ask(check("beta", order("next", 1))).await.unwrap()), Action::Allow);
+        governor.shutdown(threads).await.unwrap();
+    });
+}
+
+#[test]
+fn the_default_policy_never_replaces_one_that_somebody_adopted() {
+    run(async {
+        let (governor, threads) = start(EventLog::memory(), &config());
+        let mut policy = ephor_governance::policy::Policy::default();
+        policy.execution_tokens.required = true;
+        let (id, policy, by) = (policy.id(), Arc::new(policy), "ann".parse().unwrap());
+        let adopt = system::Command::AdoptPolicy { id, policy, by, reason: "strict".into() };
+        let (adopted, asked) = futures::future::join(
+            governor.change(adopt, AT, "".into(), None),
+            governor.ask(ask("alpha", registration("alpha"))),
+        )
+        .await;
+        assert!(adopted.is_ok() && asked.is_ok());
+        governor.ask(ask("alpha", set_level(Level::Autonomous))).await.unwrap();
+        let answer = governor.ask(check("alpha", order("o1", 1))).await.unwrap();
+        assert_eq!((answer.decision().unwrap().policy, action(&answer)), (id, Action::Block));
+        governor.shutdown(threads).await.unwrap();
+    });
+}
+
+#[test]
+fn a_first_request_that_is_given_up_harms_nothing_that_comes_after() {
+    run(async {
+        let (governor, threads) = start(EventLog::memory(), &config());
+        {
+            let first = std::pin::pin!(governor.ask(ask("alpha", registration("alpha"))));
+            assert!(futures::poll!(first).is_pending());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        governor.change(kill(Scope::All, false), AT, "".into(), None).await.unwrap();
+        governor.ask(ask("beta", registration("beta"))).await.unwrap();
+        governor.shutdown(threads).await.unwrap();
     });
 }

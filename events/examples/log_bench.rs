@@ -1,9 +1,39 @@
 //! Prints what the log does in a second on this machine: `cargo run --release -p ephor-events
 //! --example log_bench [commits] [streams] [chunks, sled or memory] [preallocate bytes]`.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, reason = "a measurement, run by hand")]
-use ephor_events::*;
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::too_many_lines,
+    clippy::cast_precision_loss,
+    reason = "a measurement, run by hand and read by a person"
+)]
+
+use std::os::unix::fs::MetadataExt;
 use std::time::Instant;
+
+use ephor_events::{
+    Backend, Cause, Draft, Durability, Encoded, EventLog, Key, Options, Seq, StreamId, Version, verify,
+};
+
+/// Numbers that repeat only after a long time.
+fn scattered(nth: u64, below: u64) -> usize {
+    usize::try_from(nth.wrapping_mul(2_654_435_761) % below).unwrap()
+}
+
+fn trace(nth: u64) -> String {
+    let number = (u128::from(nth) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) ^ (0x7a31 << 64);
+    uuid::Uuid::from_u128(number).to_string()
+}
+
+/// What a directory takes on the disk.
+fn size(dir: &std::path::Path) -> u64 {
+    let size_of = |entry: std::fs::DirEntry| {
+        if entry.file_type().unwrap().is_dir() { size(&entry.path()) } else { entry.metadata().unwrap().blocks() * 512 }
+    };
+    std::fs::read_dir(dir).unwrap().map(|entry| size_of(entry.unwrap())).sum()
+}
 
 fn payload(nth: u64) -> Vec<u8> {
     let mut state = nth.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -16,11 +46,13 @@ fn payload(nth: u64) -> Vec<u8> {
         })
         .collect()
 }
+
 /// Time this thread has really run, which a busy machine does not change.
 fn cpu() -> f64 {
     std::fs::read_to_string("/proc/thread-self/schedstat").unwrap().split(' ').next().unwrap().parse::<f64>().unwrap()
         / 1e9
 }
+
 fn main() {
     let commits: u64 = std::env::args().nth(1).map_or(1_000_000, |n| n.parse().unwrap());
     let streams: u64 = std::env::args().nth(2).map_or(1000, |n| n.parse().unwrap());
@@ -38,7 +70,7 @@ fn main() {
         ..Options::default()
     };
     let (mut log, _) = EventLog::open(dir.path(), &options, &mut |_| {}).unwrap();
-    let mut heads = vec![0_u64; streams as usize];
+    let mut heads = vec![0_u64; usize::try_from(streams).unwrap()];
     let payloads: Vec<Vec<u8>> = (0..4096).map(payload).collect();
     let names: Vec<StreamId> = (0..streams).map(|n| StreamId::new(&format!("strategy-{n:05}"))).collect();
     let mut spent = 0.0;
@@ -52,25 +84,24 @@ fn main() {
         let n = 256.min(commits - at);
         let drafts: Vec<Draft> = (at..at + n)
             .map(|nth| {
-                let s = (nth.wrapping_mul(2654435761) % streams) as usize;
+                let s = scattered(nth, streams);
                 let count = 2 + nth % 2;
                 let d = Draft {
                     stream: names[s].clone(),
                     expected: Version(heads[s]),
-                    decided_at: 1_700_000_000_000_000_000 + nth as i64 * 1000,
-                    occurred_at: 1_700_000_000_000_000_000 + nth as i64 * 1000 - 150_000,
-                    trace: uuid::Uuid::from_u128((nth as u128 * 0x9e3779b97f4a7c15f39cc0605cedc835) ^ 0x7a31 << 64)
-                        .to_string()
-                        .into(),
+                    decided_at: 1_700_000_000_000_000_000 + nth.cast_signed() * 1000,
+                    occurred_at: 1_700_000_000_000_000_000 + nth.cast_signed() * 1000 - 150_000,
+                    trace: trace(nth).into(),
                     key: None,
                     instrument: Some("BTC-USD".into()),
                     system: Version(12),
                     events: (0..count)
-                        .map(|i| Encoded {
-                            type_id: 3 + i as u16,
+                        .zip(0_u16..)
+                        .map(|(i, index)| Encoded {
+                            type_id: 3 + index,
                             schema: 1,
-                            cause: if i == 0 { Cause::None } else { Cause::InCommit(i as u16 - 1) },
-                            payload: payloads[((nth * 3 + i) % 4096) as usize].clone(),
+                            cause: if i == 0 { Cause::None } else { Cause::InCommit(index - 1) },
+                            payload: payloads[scattered(nth * 3 + i, 4096)].clone(),
                         })
                         .collect(),
                 };
@@ -125,7 +156,7 @@ fn main() {
         let c = cpu();
         let t = Instant::now();
         let mut cursor = reader.cursor(Seq(1)).unwrap();
-        let mut n = 0;
+        let mut n = 0_u64;
         let mut sum = 0_u64;
         while let Some(v) = cursor.next().unwrap() {
             for e in v.events() {
@@ -140,7 +171,7 @@ fn main() {
         );
     }
     let t = Instant::now();
-    let mut n = 0;
+    let mut n = 0_u64;
     for name in names.iter().take(200) {
         let mut c = reader.stream(name, Version(1)).unwrap();
         while c.next().unwrap().is_some() {
@@ -148,38 +179,26 @@ fn main() {
         }
     }
     println!("streams: {:.2} M commits/s ({n})", n as f64 / t.elapsed().as_secs_f64() / 1e6);
-    let trace =
-        |nth: u64| uuid::Uuid::from_u128((nth as u128 * 0x9e3779b97f4a7c15f39cc0605cedc835) ^ 0x7a31 << 64).to_string();
     let t = Instant::now();
-    for i in 0..10000 {
+    for i in 0..10_000 {
         let nth = i * 7919 % commits;
-        let s = (nth.wrapping_mul(2654435761) % streams) as usize;
+        let s = scattered(nth, streams);
         assert!(reader.find(&names[s], 1, &trace(nth)).unwrap().is_some());
     }
-    println!("find a known id: {:.1} us", t.elapsed().as_secs_f64() / 10000.0 * 1e6);
+    println!("find a known id: {:.1} us", t.elapsed().as_secs_f64() / 10_000.0 * 1e6);
     let t = Instant::now();
-    for nth in 0..100000 {
+    for nth in 0..100_000 {
         assert!(reader.find(&names[0], 1, &trace(commits + nth)).unwrap().is_none());
     }
-    println!("find a new id: {:.2} us", t.elapsed().as_secs_f64() / 100000.0 * 1e6);
+    println!("find a new id: {:.2} us", t.elapsed().as_secs_f64() / 100_000.0 * 1e6);
     let t = Instant::now();
-    for i in 0..10000 {
-        reader.commit_of(Seq(1 + i * 104729 % events)).unwrap().unwrap();
+    for i in 0..10_000 {
+        reader.commit_of(Seq(1 + i * 104_729 % events)).unwrap().unwrap();
     }
-    println!("commit of a seq: {:.1} us", t.elapsed().as_secs_f64() / 10000.0 * 1e6);
+    println!("commit of a seq: {:.1} us", t.elapsed().as_secs_f64() / 10_000.0 * 1e6);
     drop(reader);
     log.close().unwrap();
-    fn size(p: &std::path::Path) -> u64 {
-        std::fs::read_dir(p)
-            .unwrap()
-            .map(|e| {
-                let e = e.unwrap();
-                use std::os::unix::fs::MetadataExt;
-                if e.file_type().unwrap().is_dir() { size(&e.path()) } else { e.metadata().unwrap().blocks() * 512 }
-            })
-            .sum()
-    }
-    let frames: u64 = dir.path().join("log").exists().then(|| size(&dir.path().join("log"))).unwrap_or(0);
+    let frames = if dir.path().join("log").exists() { size(&dir.path().join("log")) } else { 0 };
     let total = size(dir.path());
     println!(
         "payload {:.1} MB, frames {:.3}x, total {:.3}x; {:.1} B of frames a commit, {:.1} B of index a commit",

@@ -7,7 +7,7 @@
 //! What a commit says once (its instrument, its key) is lifted out of the payloads and put back on
 //! reading: the first byte of a payload says which.
 
-use bincode::config::{Configuration, standard};
+use bincode::config::{Configuration, Limit, LittleEndian, Varint, standard};
 use ephor_governance::event::{Event, Scope, Subject};
 use ephor_governance::ids::{Actor, InstrumentId, SourceId};
 use ephor_governance::record::{KeyKind, cause_within};
@@ -19,6 +19,8 @@ use smol_str::SmolStr;
 use crate::{Cause, Commit, CommitView, Draft, Encoded, EventView, Key, Seq, StreamId, Text, Version};
 
 const BYTES: Configuration = standard();
+/// For reading: a damaged length must not ask for more memory than any payload has.
+const BOUNDED: Configuration<LittleEndian, Varint, Limit<{ 64 << 20 }>> = standard().with_limit();
 
 /// The payload's instrument is the commit's.
 const INSTRUMENT_LIFTED: u8 = 1;
@@ -238,6 +240,9 @@ pub fn decode(
     let EventView { seq, type_id, schema, payload, .. } = *event;
     let malformed = |problem: String| DecodeError::Malformed { seq, type_id, schema, problem };
     let (flags, bytes) = payload.split_first().ok_or_else(|| malformed("it is empty".to_owned()))?;
+    if flags & !(INSTRUMENT_LIFTED | ID_LIFTED) != 0 {
+        return Err(malformed(format!("its first byte is {flags}")));
+    }
     let mut decoded = read_payload(type_id, schema, bytes).map_err(|problem| match problem {
         Some(problem) => malformed(problem),
         None => DecodeError::UnknownType { seq, type_id, schema },
@@ -297,7 +302,7 @@ pub fn pack<T: Serialize>(value: &T) -> Result<Vec<u8>, String> {
 /// # Errors
 /// What the decoder said; bytes left over are an error too.
 pub fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    let (value, read) = bincode::serde::decode_from_slice(bytes, BYTES).map_err(|error| error.to_string())?;
+    let (value, read) = bincode::serde::decode_from_slice(bytes, BOUNDED).map_err(|error| error.to_string())?;
     if read == bytes.len() { Ok(value) } else { Err(format!("{} bytes are left over", bytes.len() - read)) }
 }
 

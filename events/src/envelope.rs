@@ -114,16 +114,16 @@ fn to_value<T: serde::Serialize>(value: &T) -> Value {
     serde_json::to_value(value).unwrap_or(Value::Null)
 }
 
-/// `{"reason": {"HEALTH_DEGRADED": {…}}}` becomes `{"reason": {"code": "HEALTH_DEGRADED", …}}`.
+/// In a verdict, `{"reason": {"HEALTH_DEGRADED": {…}}}` becomes `{"reason": {"code": "HEALTH_DEGRADED", …}}`.
+/// A reason anywhere else is somebody's own words.
 fn untag_reasons(value: &mut Value) {
     match value {
         Value::Object(object) => {
-            for (name, field) in object.iter_mut() {
-                if name == "reason" && !field.is_null() {
-                    untag(field);
-                }
-                untag_reasons(field);
+            let is_verdict = ["component", "action", "multiplier"].iter().all(|field| object.contains_key(*field));
+            if is_verdict && let Some(reason) = object.get_mut("reason") {
+                untag(reason);
             }
+            object.values_mut().for_each(untag_reasons);
         }
         Value::Array(items) => items.iter_mut().for_each(untag_reasons),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
@@ -131,21 +131,19 @@ fn untag_reasons(value: &mut Value) {
 }
 
 fn untag(reason: &mut Value) {
-    let is_code = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
-    *reason = match std::mem::take(reason) {
-        Value::String(code) if is_code(&code) && code.contains('_') => json!({ "code": code }),
-        Value::Object(tagged) if tagged.len() == 1 && tagged.keys().all(|key| is_code(key)) => {
-            let mut untagged = Map::new();
+    let mut untagged = Map::new();
+    match std::mem::take(reason) {
+        Value::Object(tagged) => {
             for (code, fields) in tagged {
                 untagged.insert("code".to_owned(), Value::String(code));
                 if let Value::Object(fields) = fields {
                     untagged.extend(fields);
                 }
             }
-            Value::Object(untagged)
         }
-        same @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_)) => {
-            same
+        code @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
+            untagged.insert("code".to_owned(), code);
         }
-    };
+    }
+    *reason = Value::Object(untagged);
 }

@@ -129,6 +129,7 @@ proptest! {
         version in 1_u64..1 << 40,
         system: u64,
         recorded_at: i64,
+        raised in prop_oneof![Just(0_i64), 1..i64::MAX],
         occurred_at: i64,
         trace in ".{0,40}",
         uuid: Option<u128>,
@@ -142,12 +143,14 @@ proptest! {
             1..6,
         ),
     ) {
+        // The clock had gone back so far; what cannot be that far before is taken as recorded at once.
+        let decided_at = recorded_at.checked_sub(raised).unwrap_or(recorded_at);
         let text = uuid.map_or(trace, |uuid| uuid::Uuid::from_u128(uuid).to_string());
         let id = |id: String| SmolStr::new(if key_is_trace { &text } else { &id });
         let draft = Draft {
             stream: StreamId::new("unused"),
             expected: Version(version - 1),
-            decided_at: recorded_at,
+            decided_at,
             occurred_at,
             trace: SmolStr::new(&text),
             key: key.map(|(kind, text)| Key { kind, id: id(text) }),
@@ -187,7 +190,7 @@ proptest! {
         prop_assert_eq!(raw.hash(), hash);
         prop_assert_eq!(raw.synced, stamp.synced);
         prop_assert_eq!((raw.seq, raw.version, raw.prev), (stamp.seq, stamp.version, stamp.prev));
-        prop_assert_eq!((raw.recorded_at, raw.occurred_at), (recorded_at, occurred_at));
+        prop_assert_eq!((raw.recorded_at, raw.decided_at, raw.occurred_at), (recorded_at, decided_at, occurred_at));
         prop_assert_eq!((raw.stream, raw.instrument, raw.system), (stream, instrument, draft.system));
         prop_assert_eq!(raw.trace.to_smol_str(), draft.trace.clone());
         let key = raw.key.map(|(kind, id)| Key { kind, id: id.to_smol_str() });

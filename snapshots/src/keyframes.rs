@@ -1,7 +1,7 @@
 //! Keyframes: states saved beside the log, to save folding it again.
 //!
-//! One keyframe a stream and version. It says which rules folded it, which commit it ends with and the
-//! digest of its own bytes. One that does not fit (other rules, another log, ahead of the log, bytes that
+//! One keyframe a stream and version. It says which rules folded it and which commit it ends with, and
+//! behind it stands the digest of all its bytes. One that does not fit (other rules, another log, ahead of the log, bytes that
 //! do not check) is ignored and counted, and the state is folded from the events instead.
 
 use std::sync::Arc;
@@ -17,7 +17,10 @@ use serde::{Deserialize, Serialize};
 use crate::restore::Restored;
 
 /// The form of what is saved. Another form is another number, and is not read.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+
+/// BLAKE3 of everything before it.
+const DIGEST: usize = 32;
 
 /// How many keyframes of a stream are looked at before its events are folded from the first.
 const LOOK_BACK: usize = 4;
@@ -29,8 +32,6 @@ struct Saved {
     /// The commit that the state ends with.
     commit: [u8; 32],
     decided_at: Timestamp,
-    /// BLAKE3 of `state`.
-    digest: [u8; 32],
     state: Vec<u8>,
 }
 
@@ -93,20 +94,19 @@ impl Keyframes {
     ///
     /// # Errors
     /// [`SaveError`]; the log is not touched.
-    pub fn save<S: Serialize>(&self, reader: &Reader, stream: &StreamId, restored: &Restored<S>) -> Result<(), SaveError> {
+    pub fn save<S: Serialize>(
+        &self,
+        reader: &Reader,
+        stream: &StreamId,
+        restored: &Restored<S>,
+    ) -> Result<(), SaveError> {
         let Some(commit) = commit_ending(reader, stream, restored.version) else { return Ok(()) };
         let encode = |problem: String| SaveError::Encode { stream: stream.clone(), problem };
         let state = pack(&restored.state).map_err(encode)?;
-        let digest = *blake3::hash(&state).as_bytes();
-        let saved = Saved {
-            format: FORMAT,
-            rules: RULES_DIGEST.to_owned(),
-            commit: commit.0,
-            decided_at: restored.at,
-            digest,
-            state,
-        };
-        let bytes = pack(&saved).map_err(encode)?;
+        let saved =
+            Saved { format: FORMAT, rules: RULES_DIGEST.to_owned(), commit: commit.0, decided_at: restored.at, state };
+        let mut bytes = pack(&saved).map_err(encode)?;
+        bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
         let store = |source| SaveError::Store { stream: stream.clone(), source };
         let older = self.tree.range(key(stream, Version(0))..key(stream, restored.version), true, LOOK_BACK);
         self.tree.put(&key(stream, restored.version), &bytes).map_err(store)?;
@@ -125,14 +125,22 @@ impl Keyframes {
         self.tree.flush()
     }
 
-    /// The newest keyframe of a stream at or before `upto` that fits the log and these rules.
+    /// The newest keyframe of a stream at or before `upto`, or the stream's end, that fits the log and
+    /// these rules.
     pub(crate) fn nearest<S: DeserializeOwned>(
         &self,
         reader: &Reader,
         stream: &StreamId,
-        upto: Version,
+        upto: Option<Version>,
     ) -> Option<Restored<S>> {
-        let range = key(stream, Version(0))..=key(stream, upto);
+        let newest = upto.unwrap_or_else(|| reader.version_of(stream));
+        if upto.is_none() {
+            // Left behind by a log that was longer. They take no place among those that are looked at.
+            let ahead = key(stream, Version(newest.0 + 1))..=key(stream, Version(u64::MAX));
+            let ahead = self.tree.range(ahead, true, LOOK_BACK).unwrap_or_default();
+            self.ignored.fetch_add(ahead.len() as u64, Ordering::Relaxed);
+        }
+        let range = key(stream, Version(0))..=key(stream, newest);
         let found = self.tree.range(range, true, LOOK_BACK).inspect_err(|error| {
             tracing::warn!(%stream, %error, "keyframes cannot be read; folding from the events");
         });
@@ -159,8 +167,12 @@ fn version_of(key: &[u8]) -> Option<Version> {
 }
 
 fn fit<S: DeserializeOwned>(reader: &Reader, stream: &StreamId, version: Version, bytes: &[u8]) -> Option<Restored<S>> {
-    let saved: Saved = unpack(bytes).ok()?;
-    let checks = saved.format == FORMAT && saved.rules == RULES_DIGEST && *blake3::hash(&saved.state).as_bytes() == saved.digest;
+    let (saved, digest) = bytes.split_last_chunk::<DIGEST>()?;
+    if blake3::hash(saved).as_bytes() != digest {
+        return None;
+    }
+    let saved: Saved = unpack(saved).ok()?;
+    let checks = saved.format == FORMAT && saved.rules == RULES_DIGEST;
     let same_log = checks && commit_ending(reader, stream, version) == Some(Hash(saved.commit));
     let state = same_log.then(|| unpack(&saved.state).ok()).flatten()?;
     Some(Restored { state, version, at: saved.decided_at, folded: 0 })

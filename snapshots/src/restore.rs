@@ -71,9 +71,8 @@ pub fn restore<S: Default + DeserializeOwned>(
     evolve: Evolve<S>,
 ) -> Result<Restored<S>, RestoreError> {
     let read = |source| RestoreError::Read { stream: stream.clone(), source };
-    let newest = upto.unwrap_or_else(|| reader.version_of(stream));
     let mut restored = keyframes
-        .and_then(|keyframes| keyframes.nearest(reader, stream, newest))
+        .and_then(|keyframes| keyframes.nearest(reader, stream, upto))
         .unwrap_or_else(|| Restored { state: S::default(), version: Version(0), at: Timestamp::default(), folded: 0 });
     let mut cursor = reader.stream(stream, Version(restored.version.0 + 1)).map_err(read)?;
     while let Some(commit) = cursor.next().map_err(read)? {

@@ -172,7 +172,7 @@ pub(super) async fn feed(
         };
         let asked = match read {
             Ok(Some(entry)) => {
-                let at = entry.ts.max(session.not_before);
+                let at = entry.ts;
                 if tally.fed.first.is_none() {
                     tally.fed.first = Some(entry.ts);
                     session.governor.begin(at).await.map_err(|failure| stopped(raw.number, failure))?;

@@ -12,6 +12,7 @@ use ephor_events::codec::decode_commit;
 use ephor_events::{Commit, EventLog, Options, Reader, Seq};
 use ephor_governance::units::Timestamp;
 use ephor_governance::{strategy, system};
+use ephor_replay::audit::{Rules, Scope};
 
 const ROUNDS: usize = 9;
 
@@ -100,7 +101,7 @@ fn audit(reader: &Reader) {
     let mut rates = Vec::new();
     for _ in 0..ROUNDS {
         let start = Instant::now();
-        let report = ephor_replay::audit::audit(reader, &Default::default(), &Default::default(), &mut |_| {}).unwrap();
+        let report = ephor_replay::audit::audit(reader, &Scope::default(), &Rules::default(), &mut |_| {}).unwrap();
         assert_eq!(report.differ, 0);
         rates.push(report.commits as f64 / start.elapsed().as_secs_f64());
     }

@@ -49,11 +49,25 @@ pub(crate) struct Disk {
     dir: PathBuf,
 }
 
+/// Opens sled, waiting for an earlier user to let go: its own threads hold the file's lock a moment longer
+/// than the value that was dropped. The log's lock is already ours, so nobody else can be using it.
+fn open_free(config: &sled::Config) -> sled::Result<sled::Db> {
+    for _ in 0..200 {
+        match config.open() {
+            Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            opened => return opened,
+        }
+    }
+    config.open()
+}
+
 impl Disk {
     pub(crate) fn open(dir: &Path, cache_bytes: u64) -> Result<Self, SledError> {
         let (db, index) = fenced(|| {
             let config = sled::Config::new().path(dir).cache_capacity(cache_bytes);
-            let db = config.mode(sled::Mode::LowSpace).flush_every_ms(None).open()?;
+            let db = open_free(&config.mode(sled::Mode::LowSpace).flush_every_ms(None))?;
             let index = db.open_tree(INDEX_TREE)?;
             Ok((db, index))
         })?;

@@ -17,7 +17,7 @@ pub(crate) fn draft(stream: &str, expected: u64, nth: u64) -> Draft {
         occurred_at: at - 250_000,
         trace: trace(nth).into(),
         key: (nth % 5 != 4).then(|| Key { kind: 1, id: id(nth).into() }),
-        instrument: (nth % 3 != 0).then(|| ["BTC-USD", "ETH-USD"][(nth % 2) as usize].into()),
+        instrument: (!nth.is_multiple_of(3)).then(|| ["BTC-USD", "ETH-USD"][(nth % 2) as usize].into()),
         system: Version(nth / 10),
         events: (0..count)
             .map(|index| Encoded {
@@ -26,7 +26,7 @@ pub(crate) fn draft(stream: &str, expected: u64, nth: u64) -> Draft {
                 cause: match index {
                     0 if nth < 8 => Cause::None,
                     0 => Cause::Earlier(Seq(nth / 2)),
-                    _ => Cause::InCommit(index as u16 - 1),
+                    _ => Cause::InCommit(u16::try_from(index).unwrap() - 1),
                 },
                 payload: payload(nth * 4 + index),
             })

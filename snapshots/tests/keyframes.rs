@@ -1,0 +1,276 @@
+//! Keyframes: with or without them, a state is the same; one that does not fit is ignored and counted.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should stop where it stands"
+)]
+
+use ephor_events::codec::{Heading, draft};
+use ephor_events::{Derived, DerivedTree, Durability, EventLog, Pair, Reader, StreamId, Version};
+use ephor_governance::RULES_DIGEST;
+use ephor_governance::event::Event;
+use ephor_governance::units::Timestamp;
+use ephor_snapshots::{Keyframes, Restored, restore};
+use proptest::prelude::*;
+
+/// Everything that was said, with the time it was said at: two states are the same only if nothing was
+/// left out, doubled or moved.
+type State = Vec<(i64, String)>;
+
+fn evolve(mut state: State, event: &Event, at: Timestamp) -> State {
+    let Event::ActorFaulted { message } = event else { panic!("{event:?}") };
+    state.push((at.nanos(), message.clone()));
+    state
+}
+
+fn stream() -> StreamId {
+    StreamId::new("btc-trend")
+}
+
+/// Appends one commit a number, of so many events, and one of another stream after each.
+fn append(log: &mut EventLog, sizes: &[usize], word: &str) {
+    for size in sizes {
+        for stream in [stream(), StreamId::new("another")] {
+            let expected = log.reader().version_of(&stream);
+            let said = |index| Event::ActorFaulted { message: format!("{word} {} {index}", expected.0) };
+            let mut events: Vec<Event> = (0..*size).map(said).collect();
+            let at = Timestamp::from_nanos(1_000 + i64::try_from(expected.0).unwrap());
+            let heading = Heading {
+                stream,
+                expected,
+                decided_at: at,
+                occurred_at: at,
+                trace: "".into(),
+                key: None,
+                instrument: None,
+                system: Version(0),
+            };
+            log.append(&[draft(heading, &mut events).unwrap()], Durability::Written).unwrap();
+        }
+    }
+}
+
+fn log_of(sizes: &[usize]) -> EventLog {
+    let mut log = EventLog::memory();
+    append(&mut log, sizes, "said");
+    log
+}
+
+fn folded(reader: &Reader, upto: Option<u64>) -> Restored<State> {
+    restore(reader, None, &stream(), upto.map(Version), evolve).unwrap()
+}
+
+/// Restores with keyframes, sees that it is the state that the events alone give, and says how many had
+/// to be folded.
+#[track_caller]
+fn check(reader: &Reader, keyframes: &Keyframes, upto: Option<u64>) -> u64 {
+    let plain = folded(reader, upto);
+    assert_eq!(plain.folded, plain.version.0);
+    let found = restore(reader, Some(keyframes), &stream(), upto.map(Version), evolve).unwrap();
+    assert_eq!((&found.state, found.version, found.at), (&plain.state, plain.version, plain.at));
+    found.folded
+}
+
+fn save(reader: &Reader, keyframes: &Keyframes, version: u64) {
+    keyframes.save(reader, &stream(), &folded(reader, Some(version))).unwrap();
+}
+
+fn saved(derived: &Derived) -> (DerivedTree, Vec<Pair>) {
+    let tree = derived.tree("keyframes").unwrap();
+    let all = tree.range(.., false, 100).unwrap();
+    (tree, all)
+}
+
+fn saved_versions(derived: &Derived) -> Vec<u64> {
+    let version = |key: &[u8]| u64::from_be_bytes(*key.last_chunk::<8>().unwrap());
+    saved(derived).1.iter().map(|(key, _)| version(key)).collect()
+}
+
+/// Writes over a part of what was saved last, wherever it stands in the bytes, and seals it again.
+fn forge(derived: &Derived, old: &[u8], new: &[u8]) {
+    let (tree, all) = saved(derived);
+    let (key, mut bytes) = all.last().unwrap().clone();
+    let at = bytes.windows(old.len()).position(|part| part == old).unwrap();
+    bytes[at..at + old.len()].copy_from_slice(new);
+    let sealed = bytes.len() - 32;
+    let digest = blake3::hash(&bytes[..sealed]);
+    bytes[sealed..].copy_from_slice(digest.as_bytes());
+    tree.put(&key, &bytes).unwrap();
+}
+
+#[test]
+fn only_what_came_after_a_keyframe_is_folded() {
+    let mut log = log_of(&[2, 3, 1, 4]);
+    let (reader, keyframes) = (log.reader(), Keyframes::open(&log.derived()).unwrap());
+    assert_eq!(check(&reader, &keyframes, None), 10);
+    save(&reader, &keyframes, 5);
+    assert_eq!(check(&reader, &keyframes, None), 5);
+    assert_eq!(check(&reader, &keyframes, Some(5)), 0);
+    assert_eq!(check(&reader, &keyframes, Some(8)), 3);
+    // Before the keyframe it is of no use, and not a keyframe that does not fit.
+    assert_eq!(check(&reader, &keyframes, Some(4)), 4);
+    append(&mut log, &[2], "later");
+    assert_eq!(check(&reader, &keyframes, None), 7);
+    assert_eq!(keyframes.ignored(), 0);
+    let nobody = restore(&reader, Some(&keyframes), &StreamId::new("nobody"), None, evolve).unwrap();
+    assert_eq!((nobody.state, nobody.version, nobody.folded), (State::default(), Version(0), 0));
+}
+
+#[test]
+fn the_keyframe_before_the_newest_stays_and_older_ones_go() {
+    let log = log_of(&[1; 8]);
+    let (reader, keyframes) = (log.reader(), Keyframes::open(&log.derived()).unwrap());
+    keyframes.save(&reader, &StreamId::new("another"), &folded(&reader, Some(3))).unwrap();
+    for (version, kept) in [(2, vec![2]), (4, vec![2, 4]), (5, vec![4, 5]), (8, vec![5, 8]), (8, vec![5, 8])] {
+        save(&reader, &keyframes, version);
+        assert_eq!(saved_versions(&log.derived()), [vec![3], kept].concat(), "after {version}");
+    }
+    keyframes.flush().unwrap();
+}
+
+#[test]
+fn a_state_that_ends_inside_a_commit_or_beyond_the_log_is_not_saved() {
+    let log = log_of(&[2, 3]);
+    let (reader, keyframes) = (log.reader(), Keyframes::open(&log.derived()).unwrap());
+    for version in [0, 1, 3, 4] {
+        save(&reader, &keyframes, version);
+    }
+    let beyond = Restored { version: Version(6), ..folded(&reader, None) };
+    keyframes.save(&reader, &stream(), &beyond).unwrap();
+    assert_eq!(saved_versions(&log.derived()), Vec::<u64>::new());
+}
+
+#[test]
+fn a_keyframe_of_other_rules_is_ignored_and_an_older_good_one_is_used() {
+    let log = log_of(&[2, 3, 1]);
+    let (reader, keyframes) = (log.reader(), Keyframes::open(&log.derived()).unwrap());
+    save(&reader, &keyframes, 2);
+    save(&reader, &keyframes, 5);
+    forge(&log.derived(), RULES_DIGEST.as_bytes(), RULES_DIGEST.as_bytes());
+    assert_eq!(check(&reader, &keyframes, None), 1);
+    assert_eq!(keyframes.ignored(), 0);
+    let other: Vec<u8> = RULES_DIGEST.bytes().rev().collect();
+    assert_ne!(other, RULES_DIGEST.as_bytes());
+    forge(&log.derived(), RULES_DIGEST.as_bytes(), &other);
+    assert_eq!(check(&reader, &keyframes, None), 4);
+    assert_eq!(keyframes.ignored(), 1);
+    save(&reader, &keyframes, 5);
+    assert_eq!(check(&reader, &keyframes, None), 1);
+    assert_eq!(keyframes.ignored(), 1);
+}
+
+/// Every byte, because one was once outside the digest: a keyframe gave its state at another time.
+#[test]
+fn a_keyframe_in_which_any_byte_is_damaged_is_ignored() {
+    let log = log_of(&[2, 3]);
+    let (reader, keyframes) = (log.reader(), Keyframes::open(&log.derived()).unwrap());
+    save(&reader, &keyframes, 5);
+    let (tree, all) = saved(&log.derived());
+    let (key, good) = &all[0];
+    let mut ignored = 0;
+    let mut try_one = |bytes: &[u8]| {
+        tree.put(key, bytes).unwrap();
+        check(&reader, &keyframes, None);
+        ignored += 1;
+        keyframes.ignored() == ignored
+    };
+    for len in 0..good.len() {
+        assert!(try_one(&good[..len]), "cut to {len}");
+    }
+    assert!(try_one(&[good.as_slice(), &[0]].concat()), "a byte more");
+    for at in 0..good.len() {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x10;
+        assert!(try_one(&bytes), "byte {at} of {}", good.len());
+    }
+}
+
+#[test]
+fn a_keyframe_ahead_of_the_log_is_ignored_and_counted() {
+    let (long, short) = (log_of(&[2, 3, 1]), log_of(&[2, 3]));
+    save(&long.reader(), &Keyframes::open(&long.derived()).unwrap(), 6);
+    let (tree, _) = saved(&short.derived());
+    for (key, bytes) in saved(&long.derived()).1 {
+        tree.put(&key, &bytes).unwrap();
+    }
+    let keyframes = Keyframes::open(&short.derived()).unwrap();
+    assert_eq!(check(&short.reader(), &keyframes, None), 5);
+    assert_eq!(keyframes.ignored(), 1);
+    save(&short.reader(), &keyframes, 2);
+    assert_eq!(check(&short.reader(), &keyframes, None), 3);
+    assert_eq!(keyframes.ignored(), 2);
+}
+
+#[test]
+fn a_keyframe_of_another_log_is_ignored_where_the_logs_differ() {
+    let mut own = log_of(&[2]);
+    let mut other = log_of(&[2]);
+    append(&mut own, &[3, 1], "own");
+    append(&mut other, &[3, 1], "other");
+    let theirs = Keyframes::open(&other.derived()).unwrap();
+    save(&other.reader(), &theirs, 2);
+    save(&other.reader(), &theirs, 5);
+    let (tree, _) = saved(&own.derived());
+    for (key, bytes) in saved(&other.derived()).1 {
+        tree.put(&key, &bytes).unwrap();
+    }
+    // The first commits of the two are the same, hash and all; so is the state after them.
+    let keyframes = Keyframes::open(&own.derived()).unwrap();
+    assert_eq!(check(&own.reader(), &keyframes, None), 4);
+    assert_eq!(keyframes.ignored(), 1);
+}
+
+#[test]
+fn a_keyframe_of_a_state_in_another_form_is_ignored() {
+    let log = log_of(&[2, 3]);
+    let (reader, keyframes) = (log.reader(), Keyframes::open(&log.derived()).unwrap());
+    let Restored { version, at, folded, .. } = folded(&reader, None);
+    keyframes.save(&reader, &stream(), &Restored { state: "five events", version, at, folded }).unwrap();
+    assert_eq!(check(&reader, &keyframes, None), 5);
+    assert_eq!(keyframes.ignored(), 1);
+}
+
+#[test]
+fn a_reader_opened_again_finds_the_keyframes_that_are_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || EventLog::open(dir.path(), &ephor_events::Options::default(), &mut |_| {}).unwrap().0;
+    let mut log = open();
+    append(&mut log, &[2, 3, 1], "said");
+    let keyframes = Keyframes::open(&log.derived()).unwrap();
+    save(&log.reader(), &keyframes, 5);
+    keyframes.flush().unwrap();
+    drop(keyframes);
+    log.close().unwrap();
+    let log = open();
+    let keyframes = Keyframes::open(&log.derived()).unwrap();
+    assert_eq!(check(&log.reader(), &keyframes, None), 1);
+    assert_eq!(keyframes.ignored(), 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn a_keyframe_anywhere_is_invisible(
+        sizes in proptest::collection::vec(1_usize..5, 1..12),
+        at in proptest::collection::vec(0_u64..40, 0..5),
+        damaged: bool,
+        upto in proptest::option::of(0_u64..45),
+    ) {
+        let log = log_of(&sizes);
+        let (reader, keyframes) = (log.reader(), Keyframes::open(&log.derived()).unwrap());
+        for version in at {
+            save(&reader, &keyframes, version);
+        }
+        let (tree, all) = saved(&log.derived());
+        if let Some((key, bytes)) = all.last().filter(|_| damaged) {
+            tree.put(key, &bytes[1..]).unwrap();
+        }
+        let folded = check(&reader, &keyframes, upto);
+        let last = upto.unwrap_or(u64::MAX).min(reader.version_of(&stream()).0);
+        let usable = if damaged { all.len().saturating_sub(1) } else { all.len() };
+        let nearest = saved_versions(&log.derived())[..usable].iter().rev().find(|version| **version <= last).copied();
+        prop_assert_eq!(folded, last - nearest.unwrap_or(0));
+    }
+}

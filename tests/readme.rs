@@ -1,0 +1,48 @@
+//! The README tells the truth: the demo prints what stands there, to the last digit of the log's head.
+//!
+//! So this is also the proof that the same input gives the same log on every machine.
+
+use std::path::Path;
+use std::process::Command;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The text blocks of the README, without their fences.
+fn blocks(readme: &str) -> Vec<Vec<&str>> {
+    let mut blocks = Vec::new();
+    let mut lines = readme.lines();
+    while let Some(line) = lines.next() {
+        if line == "```text" {
+            blocks.push(lines.by_ref().take_while(|line| *line != "```").collect());
+        }
+    }
+    blocks
+}
+
+fn printed(dir: &Path, args: &[&str]) -> Vec<String> {
+    let done = Command::new(env!("CARGO_BIN_EXE_ephor")).current_dir(dir).args(args).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap().lines().map(|line| line.trim_end().to_owned()).collect()
+}
+
+/// How long it took is the machine's own.
+fn timeless(line: &str) -> &str {
+    line.split_once(" lines read in ").map_or(line, |(count, _)| count)
+}
+
+#[test]
+fn the_demo_and_its_explanation_print_what_the_readme_shows() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let blocks = blocks(&readme);
+    let dir = tempfile::tempdir().unwrap();
+    let demo = root().join("tests/data/demo.jsonl");
+    let run = printed(dir.path(), &["run", "--input", demo.to_str().unwrap()]);
+    let shown: Vec<_> = blocks[0].iter().map(|line| timeless(line)).collect();
+    assert_eq!(run.iter().map(|line| timeless(line)).collect::<Vec<_>>(), shown);
+
+    let why = printed(dir.path(), &["why", "EMAX-GBPUSD-M5-001", "--last", "demotion"]);
+    assert_eq!(blocks[1][0], "$ ephor why EMAX-GBPUSD-M5-001 --last demotion");
+    assert_eq!(why, blocks[1][1..]);
+}
