@@ -183,8 +183,7 @@ pub fn govern<T>(
     let config = Config {
         shards: 1,
         durability: terms.durability.unwrap_or(settings.log.durability.into()),
-        // Room for what is not a request of the stream's: the first policy, the account.
-        in_flight_max: IN_FLIGHT_MAX + 8,
+        in_flight_max: IN_FLIGHT_MAX,
         timeout: Duration::from_mins(1),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -197,13 +197,7 @@ fn demo() -> std::path::PathBuf {
 /// Runs the demo where no file may grow beyond a bound: what a full disk looks like to a process, for any user.
 fn run_bounded(dir: &Path, blocks: u32) -> std::process::Output {
     let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" --data \"$1\" run --input \"$2\"");
-    Process::new("bash")
-        .args(["-c", &script])
-        .arg(env!("CARGO_BIN_EXE_ephor"))
-        .arg(dir)
-        .arg(demo())
-        .output()
-        .unwrap()
+    Process::new("bash").args(["-c", &script]).arg(env!("CARGO_BIN_EXE_ephor")).arg(dir).arg(demo()).output().unwrap()
 }
 
 #[test]

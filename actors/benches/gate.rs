@@ -24,10 +24,6 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 
-/// As the program has it.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 const AT: Timestamp = Timestamp::from_nanos(1_700_000_000_000_000_000);
 const ROUNDS: usize = 5;
 const ORDERS: usize = 5_000;
@@ -53,7 +49,13 @@ fn main() {
 }
 
 fn request(strategy: usize, command: Command) -> Request {
-    Request { strategy: format!("strategy-{strategy:03}").parse().unwrap(), command, at: AT, trace: "".into(), occurred_at: None }
+    Request {
+        strategy: format!("strategy-{strategy:03}").parse().unwrap(),
+        command,
+        at: AT,
+        trace: "".into(),
+        occurred_at: None,
+    }
 }
 
 fn order(number: usize) -> Request {
@@ -129,7 +131,12 @@ async fn fill(governor: &Governor) {
 
 fn percentile(times: &mut [Duration], share: f64) -> Duration {
     times.sort_unstable();
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an index"
+    )]
     let index = (times.len() as f64 * share) as usize;
     times.get(index.min(times.len() - 1)).copied().unwrap()
 }
@@ -206,7 +213,8 @@ fn floor_house() -> (Addr<Outer>, std::thread::JoinHandle<()>) {
 async fn latency() {
     let dir = tempfile::tempdir().unwrap();
     let log = EventLog::open(dir.path(), &Options::default(), &mut |_| {}).unwrap().0;
-    let (governor, threads) = Governor::start(log, &Config { durability: Durability::Written, ..Config::default() }).unwrap();
+    let (governor, threads) =
+        Governor::start(log, &Config { durability: Durability::Written, ..Config::default() }).unwrap();
     fill(&governor).await;
     let (outer, _echo) = floor_house();
     let (mut p50, mut p99) = (Vec::new(), Vec::new());
@@ -237,7 +245,11 @@ async fn latency() {
     }
     let column = |pick: fn(&Row) -> Duration| median(rows.iter().map(|row| pick(row).as_secs_f64() * 1e6).collect());
     println!("gate, one at a time, written ({ORDERS} orders x {ROUNDS} rounds, medians)");
-    println!("  floor  p50 {:7.1} us   p99 {:7.1} us   two asks and a channel hop", column(|row| row.floor_p50), column(|row| row.floor_p99));
+    println!(
+        "  floor  p50 {:7.1} us   p99 {:7.1} us   two asks and a channel hop",
+        column(|row| row.floor_p50),
+        column(|row| row.floor_p99)
+    );
     println!("  gate   p50 {:7.1} us   p99 {:7.1} us", column(|row| row.gate_p50), column(|row| row.gate_p99));
     println!("  ratio  p50 {:7.2}      p99 to the floor's p50 {:7.2}", median(p50), median(p99));
     governor.shutdown(threads).await.unwrap();

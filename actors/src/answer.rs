@@ -114,9 +114,11 @@ impl Failure {
             Self::Rejected(Rejection::UnknownStrategy) => Reason::StrategyUnknown,
             Self::Faulted { .. } => Reason::ActorFaulted,
             Self::TimedOut { .. } | Self::Overloaded => Reason::GateTimeout,
-            Self::Rejected(_) | Self::Journal(_) | Self::Unreadable { .. } | Self::Unencodable { .. } | Self::Stopped => {
-                Reason::JournalUnavailable
-            }
+            Self::Rejected(_)
+            | Self::Journal(_)
+            | Self::Unreadable { .. }
+            | Self::Unencodable { .. }
+            | Self::Stopped => Reason::JournalUnavailable,
         }
     }
 }

@@ -99,7 +99,8 @@ impl GateActor {
         tracing::error!(strategy = %id, message, "a strategy's actor failed; recovering it from the log");
         match self.revive(id) {
             Ok(address) => {
-                let request = Request { command: Command::RecordFault { message }, occurred_at: None, ..failed.clone() };
+                let request =
+                    Request { command: Command::RecordFault { message }, occurred_at: None, ..failed.clone() };
                 let recording = address.send(Decide { request: Arc::new(request), attempt: 0, reply: None });
                 actix::spawn(async move { recording.await.is_ok() });
             }

@@ -1,7 +1,7 @@
 //! The whole house behind one handle: start it, ask it, change it, shut it down.
 
-use std::sync::{Arc, PoisonError, RwLock};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -140,8 +140,15 @@ impl Governor {
         let (routes, receipts): (Vec<_>, Vec<_>) = (0..shards).map(|_| unbounded_channel()).unzip();
         let keyframes = Keyframes::open(&log.derived());
         let keyframes = keyframes.inspect_err(|error| tracing::warn!(%error, "keyframes cannot be kept")).ok();
-        let (journal, reader, journal_thread) = Journal::start(log, config.durability, in_flight_max + RESERVED, routes)?;
-        let around = Surroundings { journal: journal.clone(), reader: reader.clone(), decide, evolve, keyframes: keyframes.clone() };
+        let (journal, reader, journal_thread) =
+            Journal::start(log, config.durability, in_flight_max + RESERVED, routes)?;
+        let around = Surroundings {
+            journal: journal.clone(),
+            reader: reader.clone(),
+            decide,
+            evolve,
+            keyframes: keyframes.clone(),
+        };
         let (view, last_at) = SystemActor::recover(&around)?;
         let policy_adopted = view.state.policy_adopted;
         let published: Published = Arc::new(RwLock::new(view.clone()));

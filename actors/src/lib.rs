@@ -3,7 +3,8 @@
 //! ```text
 //! ask -> gate (one a shard) -> strategy: decide, hand to the journal, evolve
 //!                                             journal: write the group, sync, receipts
-//!        gate: check for a kill, release <----'
+//!        shard: release by receipt <----------'
+//! ask <- held against the published view: overtaken by a kill, it is decided again
 //! ```
 //!
 //! Invariants: no answer before its commit is durable; no `ALLOW` after an acknowledged kill; a

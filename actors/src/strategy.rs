@@ -25,7 +25,7 @@ use crate::answer::{Failure, Recorded};
 use crate::request::Request;
 use crate::shard::{Reply, Shard, Ticket, answer};
 
-/// A request with the system as the gate knows it. `Err` is what a failed actor said before it ended.
+/// A request and where its answer goes. `Err` is what a failed actor said before it ended.
 #[derive(Message)]
 #[rtype(result = "Result<(), String>")]
 pub(crate) struct Decide {

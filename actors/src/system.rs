@@ -45,6 +45,13 @@ pub(crate) struct Change {
 
 type Receipt = oneshot::Receiver<Result<Position, JournalError>>;
 
+/// What a change comes to: its answer, and the receipt of the last commit that was handed over for it. A refusal
+/// can have one too, where the default policy had to be adopted first.
+struct Prepared {
+    answer: Result<Recorded, Failure>,
+    receipt: Option<Receipt>,
+}
+
 /// The view that every gate has adopted: what an answer is held against when it leaves.
 pub(crate) type Published = Arc<RwLock<Arc<View>>>;
 
@@ -76,7 +83,7 @@ impl SystemActor {
 
     /// Everything that a change comes to, handed to the journal: a log begins with the policy it is governed
     /// by, so the default is adopted first where nobody has adopted another.
-    fn prepare(&mut self, change: Change) -> Result<(Recorded, Option<Receipt>), Failure> {
+    fn prepare(&mut self, change: Change) -> Prepared {
         let Change { command, at, trace, occurred_at } = change;
         let adopts = matches!(command, Some(Command::AdoptPolicy { .. }));
         let mut prepared = None;
@@ -85,17 +92,25 @@ impl SystemActor {
             let by = By::recorded("ephor".into());
             let reason = "the default policy, because none had been adopted".to_owned();
             let default = Command::AdoptPolicy { id: policy.id(), policy: Arc::new(policy), by, reason };
-            prepared = Some(self.record(&default, at, SmolStr::default(), None)?);
+            match self.record(&default, at, SmolStr::default(), None) {
+                Ok(recorded) => prepared = Some(recorded),
+                Err(failure) => return Prepared { answer: Err(failure), receipt: None },
+            }
         }
+        let (default, receipt) = prepared.unzip();
         let Some(command) = command else {
             let nothing = || Recorded::new(Vec::new(), self.view.version, at, self.view.version).as_repeat();
-            return Ok(prepared.map_or_else(|| (nothing(), None), |(recorded, receipt)| (recorded, Some(receipt))));
+            return Prepared { answer: Ok(default.unwrap_or_else(nothing)), receipt };
         };
-        if let Some(before) = self.recorded_before(&command)? {
-            return Ok((before, prepared.map(|(_, receipt)| receipt)));
+        match self.recorded_before(&command) {
+            Ok(None) => {}
+            Ok(Some(before)) => return Prepared { answer: Ok(before), receipt },
+            Err(failure) => return Prepared { answer: Err(failure), receipt },
         }
-        let (recorded, receipt) = self.record(&command, at, trace, occurred_at)?;
-        Ok((recorded, Some(receipt)))
+        match self.record(&command, at, trace, occurred_at) {
+            Ok((recorded, receipt)) => Prepared { answer: Ok(recorded), receipt: Some(receipt) },
+            Err(failure) => Prepared { answer: Err(failure), receipt },
+        }
     }
 
     fn record(
@@ -153,18 +168,20 @@ impl Handler<Change> for SystemActor {
     /// One change at a time: decide, make durable, let every gate adopt it, publish, answer.
     fn handle(&mut self, change: Change, _: &mut Context<Self>) -> Self::Result {
         let prepared = catch_unwind(AssertUnwindSafe(|| self.prepare(change)));
-        let prepared = prepared.unwrap_or_else(|panic| Err(Failure::Faulted { message: said(&*panic) }));
+        let Prepared { answer, receipt } = prepared.unwrap_or_else(|panic| {
+            let answer = Err(Failure::Faulted { message: said(&*panic) });
+            Prepared { answer, receipt: None }
+        });
         let (view, gates, published) = (self.view.clone(), self.gates.clone(), self.published.clone());
         AtomicResponse::new(Box::pin(
             async move {
-                let (recorded, receipt) = prepared?;
-                let Some(receipt) = receipt else { return Ok(recorded) };
+                let Some(receipt) = receipt else { return answer };
                 let position = receipt.await.unwrap_or(Err(JournalError::Closed))?;
                 // A gate that is gone decides nothing any more; what it still releases is held against the
                 // published view.
                 drop(join_all(gates.iter().map(|gate| gate.send(Adopt(view.clone())))).await);
                 *published.write().unwrap_or_else(PoisonError::into_inner) = view;
-                Ok(if recorded.repeat { recorded } else { recorded.placed(position.seq) })
+                answer.map(|recorded| if recorded.repeat { recorded } else { recorded.placed(position.seq) })
             }
             .into_actor(self),
         ))

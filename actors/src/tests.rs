@@ -321,7 +321,8 @@ fn the_same_requests_give_the_same_log_bit_for_bit() {
             let rise = names.iter().map(|name| ask(name, set_level(Level::Autonomous)));
             let trades = (0..300).map(|n| ask(names[n % 5], trade(&format!("t{n}"), if n % 7 < 3 { -3 } else { 4 })));
             let orders = (0..300).map(|n| check(names[n * 3 % 5], order(&format!("o{n}"), 1)));
-            let asked: Vec<_> = register.chain(rise).chain(trades).chain(orders).map(|request| governor.ask(request)).collect();
+            let asked: Vec<_> =
+                register.chain(rise).chain(trades).chain(orders).map(|request| governor.ask(request)).collect();
             for answer in futures::future::join_all(asked).await {
                 answer.unwrap();
             }
@@ -431,7 +432,8 @@ fn troubled(
 #[test]
 fn a_panic_blocks_that_order_and_the_strategy_is_rebuilt_from_the_log_with_a_record_of_it() {
     run(async {
-        let (governor, threads) = Governor::start_with(EventLog::memory(), &config(), troubled as DecideFn, strategy::evolve).unwrap();
+        let (governor, threads) =
+            Governor::start_with(EventLog::memory(), &config(), troubled as DecideFn, strategy::evolve).unwrap();
         given_autonomous(&governor, "alpha").await;
         given_autonomous(&governor, "sibling").await;
         let before = governor.inspect().await;
@@ -455,7 +457,8 @@ fn a_panic_blocks_that_order_and_the_strategy_is_rebuilt_from_the_log_with_a_rec
 fn an_order_whose_answer_is_late_is_blocked_although_its_thread_is_stuck() {
     run(async {
         let config = Config { timeout: Duration::from_millis(100), ..config() };
-        let (governor, threads) = Governor::start_with(EventLog::memory(), &config, troubled as DecideFn, strategy::evolve).unwrap();
+        let (governor, threads) =
+            Governor::start_with(EventLog::memory(), &config, troubled as DecideFn, strategy::evolve).unwrap();
         given_autonomous(&governor, "alpha").await;
         let late = governor.ask(check("alpha", order("slow", 1))).await.unwrap_err();
         assert_eq!(late.reason(), Reason::GateTimeout);
@@ -613,6 +616,19 @@ fn a_first_request_that_is_given_up_harms_nothing_that_comes_after() {
         tokio::time::sleep(Duration::from_millis(50)).await;
         governor.change(kill(Scope::All, false), AT, "".into(), None).await.unwrap();
         governor.ask(ask("beta", registration("beta"))).await.unwrap();
+        governor.shutdown(threads).await.unwrap();
+    });
+}
+
+#[test]
+fn a_refused_first_change_still_lets_every_gate_adopt_the_policy_it_brought() {
+    run(async {
+        let (governor, threads) = start(EventLog::memory(), &config());
+        let by = "ann".parse().unwrap();
+        let release = system::Command::ReleaseKillSwitch { scope: Scope::All, by, reason: "none is engaged".into() };
+        assert!(matches!(governor.change(release, AT, "".into(), None).await, Err(Failure::Rejected(_))));
+        let registered = governor.ask(ask("alpha", registration("alpha"))).await.unwrap();
+        assert_eq!(registered.system.0, 1);
         governor.shutdown(threads).await.unwrap();
     });
 }

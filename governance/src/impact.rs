@@ -124,9 +124,11 @@ impl Facts {
     ///
     /// The larger of the engine's own notional and quantity x price x multiplier counts. Leverage
     /// that is not given is the exposure after the order over equity, at least one.
+    /// A price of nothing says nothing of the risk: it counts as unknown.
     #[must_use]
     pub fn gather(order: &Order, account: &Account<'_>, policy: &Policy) -> Self {
-        let price_each = order.price.and_then(|price| price.abs().times(account.multiplier));
+        let price_each =
+            order.price.filter(|price| !price.is_zero()).and_then(|price| price.abs().times(account.multiplier));
         let computed = price_each.and_then(|each| each.times(order.qty));
         let notional = match (computed, order.notional) {
             (Some(computed), Some(given)) => Some(computed.max(given.abs())),

@@ -191,7 +191,6 @@ pub fn decide(
         Command::CheckOrder { order, attempt } => check_order(state, id, order, *attempt, context)?,
         Command::ReportOrder(report) => {
             above_zero_if_given("qty", report.qty)?;
-            above_zero_if_given("price", report.price)?;
             vec![Event::OrderReported(report.clone())]
         }
         Command::CloseTrade(trade) => close_trade(state, trade, context)?,
@@ -277,11 +276,11 @@ fn check_order(
     context: &Context<'_>,
 ) -> Result<Vec<Event>, Rejection> {
     above_zero("qty", order.qty)?;
-    above_zero_if_given("price", order.price)?;
-    if order.notional.is_some_and(Amount::is_negative) {
+    // A price may be below zero, and an exit is not turned away for what its engine says of the account.
+    if !order.reduce_only && order.notional.is_some_and(Amount::is_negative) {
         return Err(invalid("notional", "must not be negative"));
     }
-    if order.leverage.is_some_and(Amount::is_negative) {
+    if !order.reduce_only && order.leverage.is_some_and(Amount::is_negative) {
         return Err(invalid("leverage", "must not be negative"));
     }
     let gate::Decided { decision, transition, token } = gate::decide(state, id, order, attempt, context);
@@ -301,10 +300,6 @@ fn check_order(
 
 fn close_trade(state: &State, trade: &Trade, context: &Context<'_>) -> Result<Vec<Event>, Rejection> {
     above_zero("qty", trade.qty)?;
-    above_zero("entry_price", trade.entry_price)?;
-    if trade.exit_price.is_negative() {
-        return Err(invalid("exit_price", "must not be negative"));
-    }
     if trade.closed_at < trade.opened_at {
         return Err(invalid("closed_at", format!("{} is before opened_at {}", trade.closed_at, trade.opened_at)));
     }
@@ -314,7 +309,7 @@ fn close_trade(state: &State, trade: &Trade, context: &Context<'_>) -> Result<Ve
         return Err(invalid("currency", format!("{theirs} is not the strategy's own, {ours}")));
     }
     let multiplier = registration.map_or(Amount::ONE, |r| r.multiplier);
-    let notional = trade.qty.times(trade.entry_price).and_then(|value| value.times(multiplier));
+    let notional = trade.qty.times(trade.entry_price.abs()).and_then(|value| value.times(multiplier));
     let notional = notional.ok_or_else(|| invalid("qty", "qty x entry_price x multiplier does not fit"))?;
     let policy = &*context.system.policy;
     let r = health::measure(trade, &state.outcomes, &policy.health_score);

@@ -152,11 +152,25 @@ fn evidence_starts_again_at_every_level() {
 }
 
 #[test]
-fn a_new_version_restarts_the_evidence_and_keeps_the_level() {
+fn a_new_version_keeps_the_level_and_what_speaks_against_it_and_has_earned_nothing() {
     let mut world = World::at_level(Level::Constrained);
+    world.close_many(40, "1");
     world.close_many(9, "-1");
     world.tell(&Command::Register(Registration { version_digest: "v2".into(), ..registration() })).unwrap();
-    assert_eq!(world.state.maturity, State::entering(Level::Constrained, second(0), amount("9991")));
+    let fresh = State::entering(Level::Constrained, second(0), amount("10031"));
+    let kept = Evidence { loss_streak: 9, peak: amount("10040"), ..fresh.evidence };
+    assert_eq!(world.state.maturity, State { evidence: kept, ..fresh });
+}
+
+#[test]
+fn new_versions_one_after_another_do_not_hold_off_a_demotion() {
+    let mut world = World::at_level(Level::Autonomous);
+    for version in 0..3 {
+        world.close("-400");
+        let version_digest = format!("v{version}").into();
+        world.tell(&Command::Register(Registration { version_digest, ..registration() })).unwrap();
+    }
+    assert_eq!(world.state.maturity.level, Level::Paper);
 }
 
 #[test]
@@ -167,7 +181,9 @@ fn new_capital_of_the_same_version_does_not_wash_the_record() {
     world.tell(&Command::Register(richer)).unwrap();
     let evidence = world.state.maturity.evidence;
     assert_eq!((evidence.trades, evidence.loss_streak), (9, 9));
-    assert_eq!((evidence.equity, evidence.peak), (amount("19100"), amount("20000")));
+    // 9 % below the peak before, 9 % below it after: 9 100 of 10 000, 19 100 of 20 989.01.
+    assert_eq!(evidence.equity, amount("19100"));
+    assert!((evidence.drawdown() - 0.09).abs() < 1e-12);
 }
 
 #[test]

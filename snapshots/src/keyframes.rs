@@ -89,7 +89,7 @@ impl Keyframes {
         self.ignored.load(Ordering::Relaxed)
     }
 
-    /// Saves a state that ends with a recorded commit, and drops the stream's older keyframes. A state
+    /// Saves a state that ends with a recorded commit, and drops the stream's older keyframes but one. A state
     /// that the reader cannot see yet is not saved.
     ///
     /// # Errors

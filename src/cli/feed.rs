@@ -123,7 +123,7 @@ pub(super) async fn feed(
 ) -> Result<Fed, CliError> {
     let (to, mut incoming) = mpsc::channel(LINES_AHEAD);
     let (size, position) = (input.size, input.read.clone());
-    let parser = Parser::new(crate::store::now());
+    let parser = Parser::new(crate::store::now);
     let reading = std::thread::Builder::new().name("input".to_owned()).spawn(move || read_all(input, parser, &to));
     reading.map_err(|source| CliError::File { doing: "start reading", path: path.to_owned(), source })?;
 

@@ -86,15 +86,16 @@ pub struct Entry {
 /// Reads lines in order; a line's time may not be before that of one already taken.
 #[derive(Clone, Debug)]
 pub struct Parser {
-    latest: Timestamp,
+    now: fn() -> Timestamp,
     taken: Option<Timestamp>,
 }
 
 impl Parser {
-    /// `now` bounds how far in the future a line may stand.
+    /// `now` bounds how far in the future a line may stand; it is asked for each, because an input can stay
+    /// open for days.
     #[must_use]
-    pub const fn new(now: Timestamp) -> Self {
-        Self { latest: now.plus_seconds(AHEAD_SECONDS_MAX), taken: None }
+    pub const fn new(now: fn() -> Timestamp) -> Self {
+        Self { now, taken: None }
     }
 
     /// What a line asks for; `None` for a blank one.
@@ -159,7 +160,7 @@ impl Parser {
             let problem = format!("must not be before {EARLIEST}, found {at}");
             return Err(Refusal::field(Code::FieldOutOfRange, name, problem));
         }
-        if at > self.latest {
+        if at > (self.now)().plus_seconds(AHEAD_SECONDS_MAX) {
             let problem = format!("must not be more than a day ahead of now, found {at}");
             return Err(Refusal::field(Code::FieldOutOfRange, name, problem));
         }
@@ -178,8 +179,8 @@ impl Parser {
             instrument: required("instrument", fields.id("instrument"))?,
             direction: required("side", fields.choice("side", &DIRECTIONS))?,
             qty: required("qty", fields.amount("qty", Range::AboveZero))?,
-            entry_price: required("entry_price", fields.amount("entry_price", Range::AboveZero))?,
-            exit_price: required("price", fields.amount("price", Range::AtLeastZero))?,
+            entry_price: required("entry_price", fields.amount("entry_price", Range::Any))?,
+            exit_price: required("price", fields.amount("price", Range::Any))?,
             realized_pnl: required("realized_pnl", fields.amount("realized_pnl", Range::Any))?,
             currency: fields.id("currency")?,
             initial_risk: fields.amount("initial_risk", Range::AboveZero)?,
@@ -242,9 +243,9 @@ fn baseline(fields: &Fields<'_>, id: SourceId) -> Result<Command, Refusal> {
 }
 
 fn signal(fields: &Fields<'_>, id: SourceId) -> Result<Command, Refusal> {
-    let price = match fields.amount("price", Range::AboveZero)? {
+    let price = match fields.amount("price", Range::Any)? {
         Some(price) => Some(price),
-        None => fields.amount("ref_price", Range::AboveZero)?,
+        None => fields.amount("ref_price", Range::Any)?,
     };
     let order = Order {
         id: fields.id("order_id")?.unwrap_or_else(|| id.clone()),
@@ -276,7 +277,7 @@ fn report(fields: &Fields<'_>, id: SourceId) -> Result<Command, Refusal> {
         status: required("status", fields.choice("status", &STATUSES))?,
         side: fields.choice("side", &SIDES)?,
         qty: fields.amount("qty", Range::AboveZero)?,
-        price: fields.amount("price", Range::AboveZero)?,
+        price: fields.amount("price", Range::Any)?,
         position_qty: fields.amount("position_qty", Range::Any)?,
         equity: fields.amount("equity", Range::Any)?,
         // A rebate is a commission below zero.
@@ -317,7 +318,7 @@ mod tests {
     const BASELINE: &str = r#"{"type":"baseline","id":"b1","ts":"2020-01-01T00:00:00Z","strategy_id":"a","metrics":{"trades":30,"win_rate":"0.5","profit_factor":null,"avg_trade_return_pct":"1.5"}}"#;
 
     fn read(line: &str) -> Result<Option<Entry>, Refusal> {
-        Parser::new(NOW).line(line.as_bytes())
+        Parser::new(|| NOW).line(line.as_bytes())
     }
 
     #[track_caller]
@@ -383,7 +384,7 @@ mod tests {
             (SIGNAL, "side", Some("\"HOLD\""), "FIELD_MALFORMED side: expected BUY or SELL, found \"HOLD\""),
             (SIGNAL, "qty", Some("\"-3\""), "FIELD_OUT_OF_RANGE qty: must be above 0, found -3"),
             (SIGNAL, "qty", Some("0"), "FIELD_OUT_OF_RANGE qty: must be above 0, found 0"),
-            (SIGNAL, "price", Some("\"-1\""), "FIELD_OUT_OF_RANGE price: must be above 0, found -1"),
+            (SIGNAL, "price", Some("\"dear\""), "FIELD_MALFORMED price: expected a decimal number"),
             (SIGNAL, "notional", Some("-1"), "FIELD_OUT_OF_RANGE notional: must not be negative, found -1"),
             (
                 SIGNAL,
@@ -400,7 +401,7 @@ mod tests {
                 Some("\"2019-01-01T00:00:00Z\""),
                 "FIELD_OUT_OF_RANGE closed_at: 2019-01-01T00:00:00Z is before",
             ),
-            (TRADE, "entry_price", Some("0"), "FIELD_OUT_OF_RANGE entry_price: must be above 0, found 0"),
+            (TRADE, "qty", Some("0"), "FIELD_OUT_OF_RANGE qty: must be above 0, found 0"),
             (
                 STRATEGY,
                 "initial_capital",
@@ -433,13 +434,13 @@ mod tests {
         assert_eq!(code("{} {}"), Code::LineNotJson);
         assert_eq!(code("[1]"), Code::LineNotObject);
         assert_eq!(code("3"), Code::LineNotObject);
-        assert_eq!(Parser::new(NOW).line(b"{\"a\":\"\xff\"}").unwrap_err().to_string(), "not UTF-8 from byte 7 on");
+        assert_eq!(Parser::new(|| NOW).line(b"{\"a\":\"\xff\"}").unwrap_err().to_string(), "not UTF-8 from byte 7 on");
         assert_eq!(read("  \r"), Ok(None));
     }
 
     #[test]
     fn time_goes_back_only_behind_what_was_taken() {
-        let mut parser = Parser::new(NOW);
+        let mut parser = Parser::new(|| NOW);
         let at = |ts: &str| SIGNAL.replace("2020-01-01T00:00:00Z", ts);
         assert!(parser.line(at("2020-01-02T00:00:00Z").as_bytes()).is_ok());
         // Refused for another reason: its time does not count.

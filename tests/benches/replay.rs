@@ -8,8 +8,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use ephor_events::codec::decode_commit;
-use ephor_events::{Commit, EventLog, Options, Reader, Seq};
+use ephor_events::codec::{decode_commit, encode};
+use ephor_events::{Cause, Commit, EventLog, Options, Reader, Seq};
 use ephor_governance::units::Timestamp;
 use ephor_governance::{strategy, system};
 use ephor_replay::audit::{Rules, Scope};
@@ -118,8 +118,11 @@ fn bytes_under(path: &Path) -> u64 {
 
 #[expect(clippy::cast_precision_loss, reason = "a ratio")]
 fn size(dir: &Path, commits: &[Commit]) {
-    let payload: usize = commits.iter().flat_map(|commit| &commit.events).map(|event| event.payload.len()).sum();
-    println!("size ({payload} bytes of payload)");
+    // What the events say, each in full; as stored, what a commit says once is lifted out of them.
+    let in_full = |mut event| encode(&mut event, None, None, Cause::None).unwrap().payload.len();
+    let payload: usize = commits.iter().flat_map(|commit| decode_commit(commit).unwrap()).map(in_full).sum();
+    let stored: usize = commits.iter().flat_map(|commit| &commit.events).map(|event| event.payload.len()).sum();
+    println!("size ({payload} bytes of payload, {stored} as stored)");
     let mut total = 0;
     let mut parts: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     parts.sort();
@@ -128,5 +131,9 @@ fn size(dir: &Path, commits: &[Commit]) {
         total += bytes;
         println!("  {:12} {bytes:9} bytes", part.file_name().unwrap().to_string_lossy());
     }
-    println!("  ratio  {:9.2}", total as f64 / payload as f64);
+    println!(
+        "  ratio  {:9.2}   {:.2} to the payload as stored",
+        total as f64 / payload as f64,
+        total as f64 / stored as f64
+    );
 }

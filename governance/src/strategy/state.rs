@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::drift::{Baseline, Comparison};
 use crate::event::{ClosedTrade, Event, Pause, Pauses, Registration};
 use crate::ids::InstrumentId;
-use crate::maturity::Level;
+use crate::maturity::{Evidence, Level};
 use crate::order::{OrderReport, OrderStatus, Side};
 use crate::trade::{Measured, Outcome};
 use crate::units::{Amount, Timestamp};
@@ -119,7 +119,7 @@ pub(super) fn push_outcome(outcomes: &mut Vec<Measured>, closed: &ClosedTrade) {
     outcomes.push(Measured { pnl, r: closed.r.value, return_on_entry: closed.return_on_entry });
 }
 
-/// Applies one recorded event. `at` is when it was recorded. What belongs to the system changes nothing here.
+/// Applies one recorded event. `at` is when it was decided. What belongs to the system changes nothing here.
 #[must_use]
 pub fn evolve(mut state: State, event: &Event, at: Timestamp) -> State {
     match event {
@@ -163,23 +163,30 @@ pub fn evolve(mut state: State, event: &Event, at: Timestamp) -> State {
 
 fn evolve_registered(state: &mut State, registration: &Registration, level: Level, at: Timestamp) {
     let equity = registration.initial_capital.plus(state.totals.pnl);
-    let before = state.registration.replace(registration.clone());
-    if before.as_ref().is_none_or(|before| before.version_digest != registration.version_digest) {
+    let Some(before) = state.registration.replace(registration.clone()) else {
         state.maturity = maturity::State::entering(level, at, equity);
         state.totals.peak = equity;
+        return step(state, at);
+    };
+    // Capital put in or taken out is no result: the strategy stands as far below its peak as before.
+    let old = state.maturity.evidence;
+    let peak = rescaled(old.peak, old.equity, equity);
+    state.totals.peak = rescaled(state.totals.peak, old.equity, equity);
+    state.maturity.evidence = if before.version_digest == registration.version_digest {
+        Evidence { equity, peak, ..old }
+    } else {
+        // A new version has earned nothing yet; what speaks against the strategy is not forgotten for it.
         state.version_trades = 0;
         state.drift = drift::State::default();
-    } else {
-        // Capital put in or taken out is no result: the record goes on, as far below its peak as before.
-        let evidence = &mut state.maturity.evidence;
-        let change = equity.minus(evidence.equity);
-        evidence.equity = equity;
-        evidence.peak = evidence.peak.plus(change);
-        state.totals.peak = state.totals.peak.plus(change);
-    }
-    if before.is_none() {
-        step(state, at);
-    }
+        Evidence { peak, loss_streak: old.loss_streak, ..Evidence::starting(at, equity) }
+    };
+}
+
+/// A peak after equity went `from` one amount `to` another by a change of capital: in the same proportion.
+fn rescaled(peak: Amount, from: Amount, to: Amount) -> Amount {
+    let ratio = |peak: Amount| to.decimal().checked_div(from.decimal()).and_then(|ratio| peak.times(ratio.into()));
+    let scaled = (from != to && from.is_positive()).then(|| ratio(peak)).flatten();
+    scaled.unwrap_or_else(|| peak.plus(to.minus(from))).max(to)
 }
 
 fn evolve_reported(state: &mut State, report: &OrderReport) {
