@@ -48,3 +48,16 @@ fn the_demo_and_its_explanation_print_what_the_readme_shows() {
     assert_eq!(blocks[1][0], "$ ephor why EMAX-GBPUSD-M5-001 --last demotion");
     assert_eq!(why, blocks[1][1..]);
 }
+
+#[test]
+fn the_log_inside_sled_is_the_same_log_and_checks_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("ephor.toml"), "[log]\nbackend = \"sled\"\n").unwrap();
+    let demo = root().join("tests/data/demo.jsonl");
+    let run = printed(dir.path(), &["run", "--input", demo.to_str().unwrap()]);
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let shown: Vec<_> = blocks(&readme)[0].iter().map(|line| timeless(line)).collect();
+    assert_eq!(run.iter().map(|line| timeless(line)).collect::<Vec<_>>(), shown);
+    assert_eq!(printed(dir.path(), &["verify"]).last().map(String::as_str), Some("no faults"));
+    assert!(printed(dir.path(), &["audit"])[0].contains("0 differ"));
+}
