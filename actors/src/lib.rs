@@ -25,4 +25,3 @@ pub use answer::{Failure, Recorded};
 pub use governor::{Config, Governor, StartError, Threads};
 pub use journal::JournalError;
 pub use request::Request;
-pub use system::View;

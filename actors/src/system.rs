@@ -26,11 +26,11 @@ use crate::strategy::said;
 
 /// The system as of one version of its stream.
 #[derive(Clone, Debug)]
-pub struct View {
+pub(crate) struct View {
     /// The version.
-    pub version: Version,
+    pub(crate) version: Version,
     /// The state.
-    pub state: system::State,
+    pub(crate) state: system::State,
 }
 
 /// A command for the system; `None` only makes sure that a policy is in force.

@@ -98,22 +98,20 @@ impl Shared {
 
     /// The last mark whose commit begins at `seq` or before.
     pub(crate) fn mark_at_seq(&self, seq: Seq) -> Result<Option<Mark>, ReadError> {
-        let before = |mark: &Mark| mark.seq <= seq;
-        let (newer, runs) = {
-            let state = self.read();
-            let newer = state.tail.mark(before);
-            let frozen = || state.frozen.as_ref().and_then(|frozen| frozen.tail.mark(before));
-            (newer.or_else(frozen), state.runs.clone())
-        };
-        match newer {
-            Some(mark) => Ok(Some(mark)),
-            None => runs.mark_at_seq(seq).map_err(|block| self.condemn(block)),
-        }
+        self.last_mark(|mark| mark.seq <= seq, |runs| runs.mark_at_seq(seq))
     }
 
     /// The last mark recorded at `time` or before.
     pub(crate) fn mark_at_time(&self, time: i64) -> Result<Option<Mark>, ReadError> {
-        let before = |mark: &Mark| mark.recorded_at <= time;
+        self.last_mark(|mark| mark.recorded_at <= time, |runs| runs.mark_at_time(time))
+    }
+
+    /// The last mark that is `before`: in memory, newest first, else where the runs have it.
+    fn last_mark(
+        &self,
+        before: impl Fn(&Mark) -> bool + Copy,
+        on_disk: impl FnOnce(&Runs) -> Result<Option<Mark>, Block>,
+    ) -> Result<Option<Mark>, ReadError> {
         let (newer, runs) = {
             let state = self.read();
             let newer = state.tail.mark(before);
@@ -122,7 +120,7 @@ impl Shared {
         };
         match newer {
             Some(mark) => Ok(Some(mark)),
-            None => runs.mark_at_time(time).map_err(|block| self.condemn(block)),
+            None => on_disk(&runs).map_err(|block| self.condemn(block)),
         }
     }
 
