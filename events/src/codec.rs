@@ -4,8 +4,8 @@
 //! neither is ever used again for something else. An old version is read by the struct it was written
 //! with and then upcast. Golden bytes of every type and version are kept with the tests for ever.
 //!
-//! What a commit says once (its instrument, its key) is lifted out of the payloads and put back on
-//! reading: the first byte of a payload says which.
+//! What a commit says once (its instrument, its key, its trace) is lifted out of the payloads and put back
+//! on reading: the first byte of a payload says which.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint, standard};
 use ephor_governance::event::{Event, Scope, Subject};
@@ -26,6 +26,13 @@ const BOUNDED: Configuration<LittleEndian, Varint, Limit<{ 64 << 20 }>> = standa
 const INSTRUMENT_LIFTED: u8 = 1;
 /// The payload's source id is the commit's key.
 const ID_LIFTED: u8 = 2;
+/// The payload's source id is the commit's trace.
+const ID_IS_TRACE: u8 = 4;
+/// The order that the payload names is the commit's trace.
+const ORDER_IS_TRACE: u8 = 8;
+
+/// Room for a decision, the largest of the frequent payloads.
+const PAYLOAD: usize = 256;
 
 /// Why an event could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -143,36 +150,57 @@ fn write_payload(event: &Event, to: &mut Vec<u8>) -> Result<usize, bincode::erro
     }
 }
 
+/// What a commit says once for all its events.
+#[derive(Clone, Copy, Debug)]
+pub struct Once<'a> {
+    /// The instrument it is about.
+    pub instrument: Option<&'a SmolStr>,
+    /// What makes its command idempotent.
+    pub key: Option<Text<'a>>,
+    /// What ties order, decision and trade together.
+    pub trace: Text<'a>,
+}
+
+impl Once<'_> {
+    /// Says nothing: events are written in full.
+    pub const NOTHING: Once<'static> = Once { instrument: None, key: None, trace: Text::None };
+}
+
 /// Encodes one event. What the commit says once is taken out while writing and put back after.
 ///
 /// # Errors
 /// [`EncodeError`] where a value cannot be written at all.
-pub fn encode(
-    event: &mut Event,
-    instrument: Option<&str>,
-    key: Option<&str>,
-    cause: Cause,
-) -> Result<Encoded, EncodeError> {
+pub fn encode(event: &mut Event, once: &Once<'_>, cause: Cause) -> Result<Encoded, EncodeError> {
     let (type_id, schema) = type_and_schema(event);
     let mut flags = 0;
-    let (mut instrument_out, mut id_out) = (None, None);
-    let Subject { instrument: own_instrument, id: own_id } = event.subject_mut();
-    if let Some(own) = own_instrument.filter(|own| Some(own.as_str()) == instrument) {
+    let (mut instrument_out, mut id_out, mut order_out) = (None, None, None);
+    let Subject { instrument, id, order } = event.subject_mut();
+    if let Some(own) = instrument.filter(|own| once.instrument.is_some_and(|said| said == own.as_str())) {
         flags |= INSTRUMENT_LIFTED;
         instrument_out = Some(std::mem::take(own));
     }
-    if let Some(own) = own_id.filter(|own| Some(own.as_str()) == key) {
-        flags |= ID_LIFTED;
-        id_out = Some(std::mem::take(own));
+    let traced = |own: &SourceId| !once.trace.is_empty() && once.trace.is(own.as_str());
+    if let Some(own) = id {
+        if once.key.is_some_and(|key| key.is(own.as_str())) {
+            flags |= ID_LIFTED;
+            id_out = Some(std::mem::take(own));
+        } else if traced(own) {
+            flags |= ID_IS_TRACE;
+            id_out = Some(std::mem::take(own));
+        }
     }
-    let mut payload = Vec::with_capacity(96);
+    if let Some(own) = order.filter(|own| traced(own)) {
+        flags |= ORDER_IS_TRACE;
+        order_out = Some(std::mem::take(own));
+    }
+    let mut payload = Vec::with_capacity(PAYLOAD);
     payload.push(flags);
     let written = write_payload(event, &mut payload);
-    let Subject { instrument: own_instrument, id: own_id } = event.subject_mut();
-    if let Some((own, out)) = own_instrument.zip(instrument_out) {
+    let Subject { instrument, id, order } = event.subject_mut();
+    if let Some((own, out)) = instrument.zip(instrument_out) {
         *own = out;
     }
-    if let Some((own, out)) = own_id.zip(id_out) {
+    for (own, out) in [id.zip(id_out), order.zip(order_out)].into_iter().flatten() {
         *own = out;
     }
     written.map_err(|source| EncodeError { name: event.name(), source })?;
@@ -200,21 +228,29 @@ pub struct Heading {
     pub system: Version,
 }
 
+/// A text to compare with or to copy, without looking for its shortest form.
+fn as_it_is(text: &str) -> Text<'_> {
+    if text.is_empty() { Text::None } else { Text::Str(text) }
+}
+
 /// Encodes the events of one commit.
 ///
 /// # Errors
 /// The first event that cannot be written.
 pub fn draft(heading: Heading, events: &mut [Event]) -> Result<Draft, EncodeError> {
-    let key = heading.key.as_ref().map(|(_, id)| id.as_str());
     let causes: Vec<Cause> = (0..events.len())
         .map(|index| match cause_within(events, index).and_then(|cause| u16::try_from(cause).ok()) {
             Some(cause) => Cause::InCommit(cause),
             None => Cause::None,
         })
         .collect();
-    let instrument = heading.instrument.as_deref();
+    let once = Once {
+        instrument: heading.instrument.as_ref(),
+        key: heading.key.as_ref().map(|(_, id)| as_it_is(id)),
+        trace: as_it_is(&heading.trace),
+    };
     let encoded: Result<Vec<Encoded>, EncodeError> =
-        events.iter_mut().zip(causes).map(|(event, cause)| encode(event, instrument, key, cause)).collect();
+        events.iter_mut().zip(causes).map(|(event, cause)| encode(event, &once, cause)).collect();
     Ok(Draft {
         stream: heading.stream,
         expected: heading.expected,
@@ -232,31 +268,34 @@ pub fn draft(heading: Heading, events: &mut [Event]) -> Result<Draft, EncodeErro
 ///
 /// # Errors
 /// [`DecodeError`], naming the seq.
-pub fn decode(
-    event: &EventView<'_>,
-    instrument: Option<&SmolStr>,
-    key: Option<Text<'_>>,
-) -> Result<Event, DecodeError> {
+pub fn decode(event: &EventView<'_>, once: &Once<'_>) -> Result<Event, DecodeError> {
     let EventView { seq, type_id, schema, payload, .. } = *event;
     let malformed = |problem: String| DecodeError::Malformed { seq, type_id, schema, problem };
-    let (flags, bytes) = payload.split_first().ok_or_else(|| malformed("it is empty".to_owned()))?;
-    if flags & !(INSTRUMENT_LIFTED | ID_LIFTED) != 0 {
+    let (&flags, bytes) = payload.split_first().ok_or_else(|| malformed("it is empty".to_owned()))?;
+    let known = INSTRUMENT_LIFTED | ID_LIFTED | ID_IS_TRACE | ORDER_IS_TRACE;
+    if flags & !known != 0 || flags & ID_LIFTED != 0 && flags & ID_IS_TRACE != 0 {
         return Err(malformed(format!("its first byte is {flags}")));
     }
     let mut decoded = read_payload(type_id, schema, bytes).map_err(|problem| match problem {
         Some(problem) => malformed(problem),
         None => DecodeError::UnknownType { seq, type_id, schema },
     })?;
-    if *flags != 0 {
-        let subject = decoded.subject_mut();
+    if flags != 0 {
+        let missing = |what: &str| malformed(format!("it has no {what}"));
+        let trace = Some(once.trace).filter(|trace| !trace.is_empty());
+        let Subject { instrument, id, order } = decoded.subject_mut();
         if flags & INSTRUMENT_LIFTED != 0 {
-            let (own, name) =
-                subject.instrument.zip(instrument).ok_or_else(|| malformed("it has no instrument".to_owned()))?;
+            let (own, name) = instrument.zip(once.instrument).ok_or_else(|| missing("instrument"))?;
             *own = InstrumentId::recorded(name.clone());
         }
-        if flags & ID_LIFTED != 0 {
-            let (own, id) = subject.id.zip(key).ok_or_else(|| malformed("it has no id".to_owned()))?;
-            *own = SourceId::recorded(id.to_smol_str());
+        if flags & (ID_LIFTED | ID_IS_TRACE) != 0 {
+            let said = if flags & ID_LIFTED != 0 { once.key } else { trace };
+            let (own, said) = id.zip(said).ok_or_else(|| missing("id"))?;
+            *own = SourceId::recorded(said.to_smol_str());
+        }
+        if flags & ORDER_IS_TRACE != 0 {
+            let (own, said) = order.zip(trace).ok_or_else(|| missing("order"))?;
+            *own = SourceId::recorded(said.to_smol_str());
         }
     }
     Ok(decoded)
@@ -264,8 +303,8 @@ pub fn decode(
 
 /// The events of a commit, decoded in order.
 pub fn decode_all<'a>(commit: &CommitView<'a>) -> impl Iterator<Item = Result<Event, DecodeError>> + use<'a> {
-    let (instrument, key) = (commit.instrument, commit.key.map(|(_, id)| id));
-    commit.events().map(move |event| decode(&event, instrument, key))
+    let once = commit.once();
+    commit.events().map(move |event| decode(&event, &once))
 }
 
 /// The events of an owned commit, decoded in order.
@@ -273,7 +312,11 @@ pub fn decode_all<'a>(commit: &CommitView<'a>) -> impl Iterator<Item = Result<Ev
 /// # Errors
 /// The first event that does not decode.
 pub fn decode_commit(commit: &Commit) -> Result<Vec<Event>, DecodeError> {
-    let key = commit.key.as_ref().map(|key| Text::of(&key.id));
+    let once = Once {
+        instrument: commit.instrument.as_ref(),
+        key: commit.key.as_ref().map(|key| as_it_is(&key.id)),
+        trace: as_it_is(&commit.trace),
+    };
     let view = |(encoded, index): (&Encoded, u32)| {
         let view = EventView {
             seq: Seq(commit.seq.0 + u64::from(index)),
@@ -284,7 +327,7 @@ pub fn decode_commit(commit: &Commit) -> Result<Vec<Event>, DecodeError> {
             cause: encoded.cause,
             payload: &encoded.payload,
         };
-        decode(&view, commit.instrument.as_ref(), key)
+        decode(&view, &once)
     };
     commit.events.iter().zip(0..).map(view).collect()
 }

@@ -7,6 +7,7 @@ use smol_str::SmolStr;
 use uuid::Uuid;
 
 use crate::bytes::Input;
+use crate::codec::Once;
 use crate::frame::{Raw, read_event};
 use crate::{Cause, Encoded, Hash, Key, Seq, StreamId, Text, Version, event_id};
 
@@ -65,6 +66,12 @@ impl<'a> CommitView<'a> {
             chained: raw.chained,
             events: raw.events,
         }
+    }
+
+    /// What it says once for all its events.
+    #[must_use]
+    pub fn once(&self) -> Once<'a> {
+        Once { instrument: self.instrument, key: self.key.map(|(_, id)| id), trace: self.trace }
     }
 
     /// The commit's own link of the chain; computed at each call.

@@ -46,6 +46,19 @@ impl<'a> Text<'a> {
         matches!(self, Self::None)
     }
 
+    /// Whether this is that text.
+    #[must_use]
+    pub fn is(&self, text: &str) -> bool {
+        match self {
+            Self::None => text.is_empty(),
+            Self::Uuid(bytes) => {
+                let mut letters = uuid::Uuid::encode_buffer();
+                *uuid::Uuid::from_bytes(*bytes).hyphenated().encode_lower(&mut letters) == *text
+            }
+            Self::Str(own) => *own == text,
+        }
+    }
+
     /// The text, owned.
     #[must_use]
     pub fn to_smol_str(&self) -> SmolStr {

@@ -12,7 +12,7 @@ use smol_str::SmolStr;
 use crate::gate::Decision;
 use crate::ids::{Actor, Currency, InstrumentId, SourceId, StrategyId};
 use crate::maturity::{Evidence, Level};
-use crate::order::{OrderReport, Signal};
+use crate::order::{Order, OrderReport, Signal};
 use crate::policy::{Policy, PolicyId};
 use crate::trade::{RMultiple, Trade};
 use crate::units::{Amount, Timestamp};
@@ -268,24 +268,23 @@ impl Event {
         if let Self::DecisionMade(decision) = self { Some(decision) } else { None }
     }
 
-    /// The instrument and the source's id that an event is about, to be written once a commit.
+    /// The instrument and the ids that an event is about, to be written once a commit.
     pub fn subject_mut(&mut self) -> Subject<'_> {
         match self {
             Self::StrategyRegistered { registration, .. } => {
-                Subject { instrument: registration.instrument.as_mut(), id: Some(&mut registration.id) }
+                Subject { instrument: registration.instrument.as_mut(), id: Some(&mut registration.id), order: None }
             }
-            Self::BaselineRecorded(recorded) => Subject { instrument: None, id: Some(&mut recorded.id) },
-            Self::SignalReceived(signal) => Subject { instrument: None, id: Some(&mut signal.id) },
-            Self::OrderReported(report) => {
-                Subject { instrument: Some(&mut report.instrument), id: Some(&mut report.id) }
-            }
-            Self::TradeClosed(closed) => {
-                Subject { instrument: Some(&mut closed.trade.instrument), id: Some(&mut closed.trade.id) }
+            Self::BaselineRecorded(recorded) => Subject::known_by(&mut recorded.id),
+            Self::SignalReceived(signal) => Subject::known_by(&mut signal.id),
+            Self::OrderReported(OrderReport { instrument, id, order_id, .. })
+            | Self::TradeClosed(ClosedTrade { trade: Trade { instrument, id, order_id, .. }, .. }) => {
+                Subject { instrument: Some(instrument), id: Some(id), order: order_id.as_mut() }
             }
             Self::DecisionMade(decision) => {
-                Subject { instrument: Some(&mut decision.order.instrument), id: Some(&mut decision.order.id) }
+                let Order { instrument, id, .. } = &mut decision.order;
+                Subject { instrument: Some(instrument), id: Some(id), order: None }
             }
-            Self::AccountUpdated(account) => Subject { instrument: None, id: Some(&mut account.id) },
+            Self::AccountUpdated(account) => Subject::known_by(&mut account.id),
             Self::MaturityTransitioned(_)
             | Self::HealthUpdated(_)
             | Self::DriftAlerted(_)
@@ -298,7 +297,7 @@ impl Event {
             | Self::StrategyPaused { .. }
             | Self::StrategyResumed { .. }
             | Self::LevelSet { .. }
-            | Self::ActorFaulted { .. } => Subject { instrument: None, id: None },
+            | Self::ActorFaulted { .. } => Subject { instrument: None, id: None, order: None },
         }
     }
 }
@@ -309,6 +308,14 @@ pub struct Subject<'a> {
     pub instrument: Option<&'a mut InstrumentId>,
     /// The source's id.
     pub id: Option<&'a mut SourceId>,
+    /// The order that it belongs to.
+    pub order: Option<&'a mut SourceId>,
+}
+
+impl<'a> Subject<'a> {
+    fn known_by(id: &'a mut SourceId) -> Self {
+        Self { instrument: None, id: Some(id), order: None }
+    }
 }
 
 /// Pauses in force, by cause.

@@ -320,8 +320,7 @@ fn first_difference(
     recorded: &[Event],
     derived: &mut [Event],
 ) -> Result<Option<(u32, Mismatch)>, ReplayError> {
-    let key = commit.key.map(|(_, id)| id.to_smol_str());
-    let instrument: Option<&str> = commit.instrument.map(AsRef::as_ref);
+    let once = commit.once();
     for (view, event) in commit.events().zip(recorded) {
         let (index, place) = (view.index, view.index as usize);
         let cause = cause_within(derived, place).and_then(|cause| u16::try_from(cause).ok());
@@ -330,8 +329,8 @@ fn first_difference(
             return Ok(Some((index, Mismatch::NotDerived { recorded: event.name() })));
         };
         let same = if type_and_schema(own) == (view.type_id, view.schema) {
-            let encoded = codec::encode(own, instrument, key.as_deref(), cause)
-                .map_err(|source| ReplayError::Encode { seq: commit.seq, source })?;
+            let encoded =
+                codec::encode(own, &once, cause).map_err(|source| ReplayError::Encode { seq: commit.seq, source })?;
             encoded.payload == view.payload && encoded.cause == view.cause
         } else {
             own == event && cause == view.cause

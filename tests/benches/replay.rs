@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use ephor_events::codec::{decode_commit, encode};
+use ephor_events::codec::{Once, decode_commit, encode};
 use ephor_events::{Cause, Commit, EventLog, Options, Reader, Seq};
 use ephor_governance::units::Timestamp;
 use ephor_governance::{strategy, system};
@@ -119,7 +119,7 @@ fn bytes_under(path: &Path) -> u64 {
 #[expect(clippy::cast_precision_loss, reason = "a ratio")]
 fn size(dir: &Path, commits: &[Commit]) {
     // What the events say, each in full; as stored, what a commit says once is lifted out of them.
-    let in_full = |mut event| encode(&mut event, None, None, Cause::None).unwrap().payload.len();
+    let in_full = |mut event| encode(&mut event, &Once::NOTHING, Cause::None).unwrap().payload.len();
     let payload: usize = commits.iter().flat_map(|commit| decode_commit(commit).unwrap()).map(in_full).sum();
     let stored: usize = commits.iter().flat_map(|commit| &commit.events).map(|event| event.payload.len()).sum();
     println!("size ({payload} bytes of payload, {stored} as stored)");

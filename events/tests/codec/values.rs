@@ -22,6 +22,8 @@ use ephor_governance::{canary, drift, health};
 
 /// The instrument of every value that has one.
 pub(crate) const INSTRUMENT: &str = "BTCUSDT.BINANCE";
+/// The order that the values name.
+pub(crate) const ORDER: &str = "order-1";
 /// The source's id of every value that has one.
 pub(crate) const ID: &str = "0190c42e-5b7f-7a31-8f0e-2f6d3c1b9a77";
 

@@ -48,7 +48,7 @@ fn decision_by(commit: &CommitView<'_>, id: &str, traced: bool) -> Result<Option
         if traced {
             return Ok(Some(view.seq));
         }
-        let event = decode(&view, commit.instrument, commit.key.map(|(_, id)| id))?;
+        let event = decode(&view, &commit.once())?;
         if matches!(&event, Event::DecisionMade(decision) if decision.order.id.as_str() == id) {
             return Ok(Some(view.seq));
         }
