@@ -2,6 +2,7 @@
 //! their own; nothing imports this one.
 
 pub mod cli;
+pub mod export;
 pub mod input;
 pub mod settings;
 pub mod store;

@@ -11,6 +11,7 @@ pub mod audit;
 mod error;
 pub mod fold;
 mod nearest;
+pub mod states;
 mod streams;
 mod system;
 pub mod why;

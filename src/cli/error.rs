@@ -93,6 +93,9 @@ pub enum CliError {
     /// What was found could not be written to standard output.
     #[error("write to standard output failed")]
     Output(#[source] std::io::Error),
+    /// Rows could not be written.
+    #[error("export the rows failed")]
+    Export(#[from] crate::export::ExportError),
     /// What replay, audit or why could not do.
     #[error(transparent)]
     Replay(#[from] ephor_replay::ReplayError),
@@ -130,6 +133,7 @@ impl CliError {
             | Self::Recall(_)
             | Self::File { .. }
             | Self::Output(_)
+            | Self::Export(_)
             | Self::Replay(_) => 3,
         }
     }

@@ -4,6 +4,7 @@ mod audit;
 mod completions;
 mod error;
 mod events;
+mod export;
 mod feed;
 mod history;
 mod kill;
@@ -66,6 +67,7 @@ enum Command {
     Why(why::Args),
     Audit(audit::Args),
     Verify(verify::Args),
+    Export(export::Args),
     Policy(policy::Args),
     Strategy(strategy::Args),
     Token(token::Args),
@@ -89,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Why(args) => why::run(global, args),
         Command::Audit(args) => audit::run(global, args),
         Command::Verify(args) => verify::run(global, args),
+        Command::Export(args) => export::run(global, args),
         Command::Policy(args) => policy::run(global, args),
         Command::Strategy(args) => strategy::run(global, args),
         Command::Token(args) => token::run(global, args),

@@ -1,0 +1,44 @@
+//! Comma-separated values: a header, then a line a row; what is absent is empty.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+use super::{Column, ExportError, Rows, value};
+
+pub(super) struct Separated<W: Write> {
+    columns: &'static [Column],
+    to: csv::Writer<W>,
+}
+
+impl<W: Write> Separated<W> {
+    pub(super) fn begin(columns: &'static [Column], to: W) -> Result<Self, ExportError> {
+        let mut to = csv::Writer::from_writer(to);
+        to.write_record(columns.iter().map(|column| column.name)).map_err(io::Error::from)?;
+        Ok(Self { columns, to })
+    }
+}
+
+impl<W: Write> Rows for Separated<W> {
+    fn push(&mut self, row: &Value) -> Result<(), ExportError> {
+        let cells = self.columns.iter().map(|column| text(value(row, column)));
+        for cell in cells {
+            self.to.write_field(cell.as_bytes()).map_err(io::Error::from)?;
+        }
+        self.to.write_record(None::<&[u8]>).map_err(io::Error::from)?;
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<(), ExportError> {
+        Ok(self.to.flush()?)
+    }
+}
+
+fn text(value: Option<&Value>) -> Cow<'_, str> {
+    match value {
+        None => Cow::Borrowed(""),
+        Some(Value::String(text)) => Cow::Borrowed(text),
+        Some(other) => Cow::Owned(other.to_string()),
+    }
+}
