@@ -107,12 +107,14 @@ pub fn open_reader(global: &Global) -> Result<OpenedReader, CliError> {
     if found(dir).is_none() {
         return Err(CliError::NoLog { dir: dir.clone() });
     }
-    let options = options(dir, &Settings::load(global.config.as_deref())?)?;
+    let settings = Settings::load(global.config.as_deref())?;
+    let options = options(dir, &settings)?;
     match EventLog::open(dir, &options, &mut bar()) {
         Ok((log, opened)) => {
             report(&opened);
             let keyframes = Keyframes::open(&log.derived());
             let keyframes = keyframes.inspect_err(|error| tracing::warn!(%error, "keyframes cannot be read")).ok();
+            let keyframes = keyframes.map(|keyframes| keyframes.spaced(settings.snapshots.spacing()));
             Ok(OpenedReader { reader: log.reader(), opened: Some(opened), keyframes, log: Some(log) })
         }
         Err(error) if cannot_be_written(&error) && options.backend == Backend::Chunks => open_shared(global),
@@ -190,6 +192,7 @@ pub fn govern<T>(
         durability: terms.durability.unwrap_or(settings.log.durability.into()),
         in_flight_max: IN_FLIGHT_MAX,
         timeout: Duration::from_mins(1),
+        spacing: settings.snapshots.spacing(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
