@@ -258,16 +258,18 @@ impl Keyframes {
         self.tree.flush()
     }
 
-    /// Removes every keyframe there is, whatever it looks like.
+    /// Removes every keyframe there is, whatever it looks like; how many there were.
     ///
     /// # Errors
     /// What the store said; some may be gone then.
-    pub fn clear(&self) -> Result<(), SledError> {
+    pub fn clear(&self) -> Result<u64, SledError> {
+        let mut removed = 0;
         loop {
             let some = self.tree.range(.., false, LARGE_BATCH)?;
             if some.is_empty() {
-                return Ok(());
+                return Ok(removed);
             }
+            removed += some.len() as u64;
             for (key, _) in some {
                 self.tree.remove(&key)?;
             }

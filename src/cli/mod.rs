@@ -13,6 +13,7 @@ mod print;
 mod rejects;
 mod run;
 mod sentence;
+mod snapshots;
 mod state;
 mod strategies;
 mod strategy;
@@ -66,6 +67,7 @@ enum Command {
     Why(why::Args),
     Audit(audit::Args),
     Verify(verify::Args),
+    Snapshots(snapshots::Args),
     Policy(policy::Args),
     Strategy(strategy::Args),
     Token(token::Args),
@@ -89,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Why(args) => why::run(global, args),
         Command::Audit(args) => audit::run(global, args),
         Command::Verify(args) => verify::run(global, args),
+        Command::Snapshots(args) => snapshots::run(global, args),
         Command::Policy(args) => policy::run(global, args),
         Command::Strategy(args) => strategy::run(global, args),
         Command::Token(args) => token::run(global, args),
