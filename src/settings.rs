@@ -1,4 +1,4 @@
-//! The settings file: how the log is kept. Thresholds are not settings; they stand in the policy, which
+//! The settings file: how the log is kept, and the states beside it. Thresholds are not settings; they stand in the policy, which
 //! is recorded when it is adopted.
 //!
 //! A wrong key stops the program before it has touched anything, and the error names the key and its
@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use ephor_events::{Backend, Durability};
+use ephor_snapshots::Spacing;
 use serde::Deserialize;
 
 /// The file that is read where none is named.
@@ -18,6 +19,30 @@ const DEFAULT_FILE: &str = "ephor.toml";
 pub struct Settings {
     /// How the log is kept.
     pub log: Log,
+    /// How states are kept beside it.
+    pub snapshots: Snapshots,
+}
+
+/// How states are kept beside the log.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Snapshots {
+    /// Events of a stream between two keyframes of it.
+    pub every: u64,
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        Self { every: Spacing::default().every() }
+    }
+}
+
+impl Snapshots {
+    /// The spacing that is asked for.
+    #[must_use]
+    pub fn spacing(&self) -> Spacing {
+        Spacing::new(self.every).unwrap_or_default()
+    }
 }
 
 /// How the log is kept.
@@ -191,6 +216,15 @@ impl Settings {
                 problem: format!("must be from 1 to 65536, found {}", settings.log.chunk_mib),
             });
         }
+        let every = settings.snapshots.every;
+        if Spacing::new(every).is_none() {
+            let (min, max) = (Spacing::EVERY_MIN, Spacing::EVERY_MAX);
+            return Err(Problem {
+                line: line_of(text, "snapshots.every"),
+                field: Some("snapshots.every".to_owned()),
+                problem: format!("must be from {min} to {max} events, found {every}"),
+            });
+        }
         Ok(settings)
     }
 }
@@ -221,6 +255,8 @@ mod tests {
         let kind = refused("[log]\n\nchunk_mib = \"many\"\n");
         assert!(kind.starts_with("line 3: log.chunk_mib: invalid type"), "{kind}");
         assert_eq!(refused("[log]\nchunk_mib = 0\n"), "line 2: log.chunk_mib: must be from 1 to 65536, found 0");
+        let every = refused("[snapshots]\nevery = 0\n");
+        assert_eq!(every, "line 2: snapshots.every: must be from 16 to 16000 events, found 0");
         let section = refused("[logs]\nchunk_mib = 1\n");
         assert!(section.starts_with("line 1: logs: unknown field `logs`"), "{section}");
     }

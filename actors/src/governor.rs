@@ -6,12 +6,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use actix::prelude::*;
-use ephor_events::{CheckpointError, Durability, EventLog, Head, Reader, StreamId};
+use ephor_events::{CheckpointError, Durability, EventLog, Head, Reader, StreamId, Version};
 use ephor_governance::gate::assess_kill;
 use ephor_governance::ids::StrategyId;
 use ephor_governance::units::Timestamp;
 use ephor_governance::{strategy, system};
-use ephor_snapshots::{Evolve, Keyframes, RestoreError, Restored, SaveError, restore};
+use ephor_snapshots::{Evolve, Keyframes, RestoreError, Restored, SaveError, Spacing, restore};
 use futures::future::join_all;
 use smol_str::SmolStr;
 use tokio::sync::mpsc::unbounded_channel;
@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::answer::{Failure, Recorded};
 use crate::gate::{Ask, GateActor, InspectAll, MAILBOX};
 use crate::journal::{Journal, JournalThread};
+use crate::keeper::{Keeper, KeyframeCounts};
 use crate::request::Request;
 use crate::shard::{DecideFn, Surroundings};
 use crate::system::{Change, Published, SystemActor, View};
@@ -35,11 +36,19 @@ pub struct Config {
     pub in_flight_max: usize,
     /// How long an answer may take.
     pub timeout: Duration,
+    /// How many events of a stream lie between its keyframes.
+    pub spacing: Spacing,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { shards: 1, durability: Durability::Fsync, in_flight_max: 1_024, timeout: Duration::from_secs(5) }
+        Self {
+            shards: 1,
+            durability: Durability::Fsync,
+            in_flight_max: 1_024,
+            timeout: Duration::from_secs(5),
+            spacing: Spacing::default(),
+        }
     }
 }
 
@@ -77,7 +86,7 @@ struct House {
     system: Addr<SystemActor>,
     journal: Journal,
     reader: Reader,
-    keyframes: Option<Keyframes>,
+    keeper: Option<Keeper>,
     /// Whether a policy is known to be in force.
     begun: AtomicBool,
     published: Published,
@@ -96,6 +105,7 @@ pub struct Governor {
 /// The threads of the house, to be joined once it has been shut down.
 pub struct Threads {
     journal: JournalThread,
+    keeper: Option<JoinHandle<()>>,
     actors: JoinHandle<()>,
     stop: oneshot::Sender<()>,
 }
@@ -142,14 +152,13 @@ impl Governor {
         let keyframes = keyframes.inspect_err(|error| tracing::warn!(%error, "keyframes cannot be kept")).ok();
         let (journal, reader, journal_thread) =
             Journal::start(log, config.durability, in_flight_max + RESERVED, routes)?;
-        let around = Surroundings {
-            journal: journal.clone(),
-            reader: reader.clone(),
-            decide,
-            evolve,
-            keyframes: keyframes.clone(),
-        };
-        let (view, last_at) = SystemActor::recover(&around)?;
+        let keeper =
+            keyframes.map(|keyframes| Keeper::start(keyframes.spaced(config.spacing), reader.clone(), journal.clone()));
+        let (keeper, keeper_thread) = keeper.transpose()?.unzip();
+        let around =
+            Surroundings { journal: journal.clone(), reader: reader.clone(), decide, evolve, keeper: keeper.clone() };
+        let Restored { state, version, at: last_at, folded } = SystemActor::recover(&around)?;
+        let (view, keyframe) = (Arc::new(View { version, state }), Version(version.0 - folded));
         let policy_adopted = view.state.policy_adopted;
         let published: Published = Arc::new(RwLock::new(view.clone()));
         let to_publish = published.clone();
@@ -167,7 +176,7 @@ impl Governor {
                         GateActor::start_in_arbiter(&arbiter.handle(), gate)
                     })
                     .collect();
-                let system = SystemActor::new(to_publish, last_at, around, gates.clone()).start();
+                let system = SystemActor::new(to_publish, last_at, keyframe, around, gates.clone()).start();
                 // A mailbox has little room until its actor has started; one that answers has.
                 drop(join_all(gates.iter().map(|gate| gate.send(InspectAll))).await);
                 if ready.send(Ready { gates, system }).is_err() {
@@ -187,7 +196,7 @@ impl Governor {
             system,
             journal,
             reader,
-            keyframes,
+            keeper,
             begun: AtomicBool::new(policy_adopted),
             published,
             under_way: Arc::new(Semaphore::new(in_flight_max)),
@@ -195,7 +204,7 @@ impl Governor {
             timeout: config.timeout,
             closing: AtomicBool::new(false),
         };
-        Ok((Self { house: Arc::new(house) }, Threads { journal: journal_thread, actors, stop }))
+        Ok((Self { house: Arc::new(house) }, Threads { journal: journal_thread, keeper: keeper_thread, actors, stop }))
     }
 
     /// Makes sure that the log begins with the policy it is governed by: the default, where nobody has
@@ -310,7 +319,14 @@ impl Governor {
         all
     }
 
-    /// Saves the state of everything that has been asked about, so that the next start need not fold it.
+    /// What has become of keyframes since the start.
+    #[must_use]
+    pub fn keyframes(&self) -> KeyframeCounts {
+        self.house.keeper.as_ref().map(Keeper::counts).unwrap_or_default()
+    }
+
+    /// Saves the state of everything that has been asked about and has changed since its last keyframe, so
+    /// that the next start need not fold it.
     async fn save_keyframes(&self, keyframes: &Keyframes) -> Result<(), SaveError> {
         let House { reader, journal, .. } = &*self.house;
         let journal = journal.clone();
@@ -320,8 +336,10 @@ impl Governor {
         }
         let system = StreamId::system();
         match restore(reader, Some(keyframes), &system, None, system::evolve) {
-            Ok(restored) if restored.folded > 0 => keyframes.save(reader, &system, &restored)?,
-            Ok(_) => {}
+            Ok(restored) if restored.folded == 0 => {}
+            Ok(restored) => {
+                keyframes.save(reader, &system, &restored)?;
+            }
             Err(error) => tracing::warn!(%error, "no keyframe of the system"),
         }
         keyframes.flush().map_err(|source| SaveError::Store { stream: system, source })
@@ -335,11 +353,14 @@ impl Governor {
         self.house.closing.store(true, Ordering::Release);
         let everyone = u32::try_from(self.house.in_flight_max).unwrap_or(u32::MAX);
         drop(self.house.under_way.acquire_many(everyone).await);
-        if let Some(keyframes) = &self.house.keyframes
-            && let Err(error) = self.save_keyframes(keyframes).await
-        {
-            // They only save time: the log has everything.
-            tracing::warn!(%error, "keyframes were not saved");
+        if let Some(keeper) = self.house.keeper.clone() {
+            let closing = keeper.clone();
+            let ended = move || (closing.close(), threads.keeper.map(JoinHandle::join));
+            drop(tokio::task::spawn_blocking(ended).await);
+            if let Err(error) = self.save_keyframes(keeper.keyframes()).await {
+                // They only save time: the log has everything.
+                tracing::warn!(%error, "keyframes were not saved");
+            }
         }
         let closed = self.house.journal.close().await;
         // Nobody listens only if the actors' thread has ended already.

@@ -4,6 +4,7 @@
 //! ask -> gate (one a shard) -> strategy: decide, hand to the journal, evolve
 //!                                             journal: write the group, sync, receipts
 //!        shard: release by receipt <----------'
+//!            keyframes' thread: a copy of the state, once the journal has settled
 //! ask <- held against the published view: overtaken by a kill, it is decided again
 //! ```
 //!
@@ -14,6 +15,7 @@ mod answer;
 mod gate;
 mod governor;
 mod journal;
+mod keeper;
 mod request;
 mod shard;
 mod strategy;
@@ -24,4 +26,5 @@ mod tests;
 pub use answer::{Failure, Recorded};
 pub use governor::{Config, Governor, StartError, Threads};
 pub use journal::JournalError;
+pub use keeper::KeyframeCounts;
 pub use request::Request;

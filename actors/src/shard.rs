@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 
 use crate::answer::{Failure, Recorded};
 use crate::journal::{Journal, JournalError, Route};
+use crate::keeper::Keeper;
 use crate::system::View;
 
 /// Where an answer goes.
@@ -42,7 +43,13 @@ pub(crate) struct Surroundings {
     pub(crate) decide: DecideFn,
     pub(crate) evolve: Evolve<strategy::State>,
     /// Where states are kept beside the log; `None` where the store did not open.
-    pub(crate) keyframes: Option<Keyframes>,
+    pub(crate) keeper: Option<Keeper>,
+}
+
+impl Surroundings {
+    pub(crate) fn keyframes(&self) -> Option<&Keyframes> {
+        self.keeper.as_ref().map(Keeper::keyframes)
+    }
 }
 
 /// An answer that waits for its receipt, and who waits for it.

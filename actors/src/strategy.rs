@@ -22,6 +22,7 @@ use ephor_snapshots::{RestoreError, Restored, restore};
 use smol_str::SmolStr;
 
 use crate::answer::{Failure, Recorded};
+use crate::keeper::Job;
 use crate::request::Request;
 use crate::shard::{Reply, Shard, Ticket, answer};
 
@@ -56,6 +57,8 @@ pub(crate) struct StrategyActor {
     state: strategy::State,
     version: Version,
     last_at: Timestamp,
+    /// The version of the newest keyframe that was saved or left to be saved.
+    keyframe: Version,
     shard: Rc<Shard>,
     under_way: HashMap<(u8, SmolStr), Ticket>,
     /// The last ticket remembered there.
@@ -66,9 +69,10 @@ impl StrategyActor {
     /// Recovers a strategy from the log.
     pub(crate) fn recover(id: StrategyId, shard: Rc<Shard>) -> Result<Self, RestoreError> {
         let stream = StreamId::new(id.as_str());
-        let Restored { state, version, at, .. } =
-            restore(&shard.around.reader, shard.around.keyframes.as_ref(), &stream, None, shard.around.evolve)?;
-        Ok(Self { id, stream, state, version, last_at: at, shard, under_way: HashMap::new(), newest: None })
+        let Restored { state, version, at, folded } =
+            restore(&shard.around.reader, shard.around.keyframes(), &stream, None, shard.around.evolve)?;
+        let keyframe = Version(version.0 - folded);
+        Ok(Self { id, stream, state, version, last_at: at, keyframe, shard, under_way: HashMap::new(), newest: None })
     }
 
     fn decide(&mut self, request: &Request, attempt: u32, reply: &mut Option<Reply>) -> Result<Decided, Failure> {
@@ -108,7 +112,16 @@ impl StrategyActor {
         if let Some((kind, id)) = key {
             self.remember((kind as u8, id), ticket);
         }
+        if let Some(keeper) = &self.shard.around.keeper {
+            self.keyframe =
+                keeper.offer(self.keyframe, self.version, || Job::Strategy(self.stream.clone(), self.restored()));
+        }
         Ok(Decided::Now)
+    }
+
+    /// The state as it stands.
+    fn restored(&self) -> Restored<strategy::State> {
+        Restored { state: self.state.clone(), version: self.version, at: self.last_at, folded: 0 }
     }
 
     /// The answer to a request that was made before, whether its commit is under way or in the log.
@@ -208,6 +221,6 @@ impl Handler<Inspect> for StrategyActor {
     type Result = Option<Restored<strategy::State>>;
 
     fn handle(&mut self, _: Inspect, _: &mut Context<Self>) -> Self::Result {
-        Some(Restored { state: self.state.clone(), version: self.version, at: self.last_at, folded: 0 })
+        Some(self.restored())
     }
 }

@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use crate::answer::{Failure, Recorded};
 use crate::gate::{Adopt, GateActor};
 use crate::journal::{JournalError, Route};
+use crate::keeper::Job;
 use crate::shard::Surroundings;
 use crate::strategy::said;
 
@@ -58,6 +59,8 @@ pub(crate) type Published = Arc<RwLock<Arc<View>>>;
 pub(crate) struct SystemActor {
     view: Arc<View>,
     last_at: Timestamp,
+    /// The version of the newest keyframe that was saved or left to be saved.
+    keyframe: Version,
     around: Surroundings,
     gates: Vec<Addr<GateActor>>,
     published: Published,
@@ -65,20 +68,19 @@ pub(crate) struct SystemActor {
 
 impl SystemActor {
     /// The system's state, recovered from the log.
-    pub(crate) fn recover(around: &Surroundings) -> Result<(Arc<View>, Timestamp), RestoreError> {
-        let Restored { state, version, at, .. } =
-            restore(&around.reader, around.keyframes.as_ref(), &StreamId::system(), None, system::evolve)?;
-        Ok((Arc::new(View { version, state }), at))
+    pub(crate) fn recover(around: &Surroundings) -> Result<Restored<system::State>, RestoreError> {
+        restore(&around.reader, around.keyframes(), &StreamId::system(), None, system::evolve)
     }
 
     pub(crate) fn new(
         published: Published,
         last_at: Timestamp,
+        keyframe: Version,
         around: Surroundings,
         gates: Vec<Addr<GateActor>>,
     ) -> Self {
         let view = published.read().unwrap_or_else(PoisonError::into_inner).clone();
-        Self { view, last_at, around, gates, published }
+        Self { view, last_at, keyframe, around, gates, published }
     }
 
     /// Everything that a change comes to, handed to the journal: a log begins with the policy it is governed
@@ -140,6 +142,10 @@ impl SystemActor {
         let version = Version(before.0 + events.len() as u64);
         self.view = Arc::new(View { version, state });
         self.last_at = at;
+        if let Some(keeper) = &self.around.keeper {
+            let state = || Restored { state: self.view.state.clone(), version, at, folded: 0 };
+            self.keyframe = keeper.offer(self.keyframe, version, || Job::System(state()));
+        }
         Ok((Recorded::new(events, Version(before.0 + 1), at, before), receipt))
     }
 

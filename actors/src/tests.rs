@@ -18,6 +18,7 @@ use ephor_governance::system;
 use ephor_governance::trade::{Direction, Trade};
 use ephor_governance::units::{Amount, Timestamp};
 use ephor_governance::verdict::{Action, Reason};
+use ephor_snapshots::{Keyframes, Misfit, Restored, Spacing, restore};
 
 use crate::shard::DecideFn;
 use crate::{Config, Failure, Governor, Recorded, Request, Threads};
@@ -631,4 +632,138 @@ fn a_refused_first_change_still_lets_every_gate_adopt_the_policy_it_brought() {
         assert_eq!(registered.system.0, 1);
         governor.shutdown(threads).await.unwrap();
     });
+}
+
+fn often() -> Config {
+    Config { spacing: Spacing::new(Spacing::EVERY_MIN).unwrap(), ..config() }
+}
+
+/// What was kept of a stream, and whether each folds to what its events alone give.
+#[track_caller]
+fn keyframes_of(log: &EventLog, name: &str) -> Vec<u64> {
+    let (reader, keyframes) = (log.reader(), Keyframes::open(&log.derived()).unwrap());
+    let stream = StreamId::new(name);
+    let kept = keyframes.all(&reader).unwrap().into_iter().filter(|kept| kept.stream == stream);
+    let versions = kept.map(|kept| {
+        assert_eq!(kept.misfit, None::<Misfit>);
+        let upto = Some(kept.version);
+        let plain = restore(&reader, None, &stream, upto, strategy::evolve).unwrap();
+        let quick = restore(&reader, Some(&keyframes), &stream, upto, strategy::evolve).unwrap();
+        assert_eq!((quick.folded, plain.folded), (0, kept.version.0));
+        assert_eq!((quick.state, quick.at), (plain.state, plain.at));
+        kept.version.0
+    });
+    versions.collect()
+}
+
+/// Governs trades of `alpha` from one number to another, and changes of the account.
+async fn trades(governor: &Governor, from: u32, to: u32) {
+    for number in from..to {
+        let pnl = if number % 3 == 0 { -7 } else { 5 };
+        governor.ask(ask("alpha", trade(&format!("t{number}"), pnl))).await.unwrap();
+        let account = ephor_governance::event::Account {
+            id: id(&format!("a{number}")),
+            equity: Amount::from(10_000 + i64::from(number)),
+            currency: "USD".parse().unwrap(),
+            open_positions: None,
+            leverage: None,
+        };
+        governor.change(system::Command::UpdateAccount(account), AT, "".into(), None).await.unwrap();
+    }
+}
+
+#[test]
+fn keyframes_made_while_running_and_at_the_end_are_states_that_the_events_give() {
+    let dir = tempfile::tempdir().unwrap();
+    run(async {
+        let (governor, threads) = start(open(dir.path()), &often());
+        given_autonomous(&governor, "alpha").await;
+        trades(&governor, 0, 40).await;
+        while governor.keyframes().saved < 5 + 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        governor.shutdown(threads).await.unwrap();
+    });
+    let log = open(dir.path());
+    // Two events at first, and two a trade; no trade ends outside the grid of sixteen.
+    assert_eq!(keyframes_of(&log, "alpha"), [64, 80, 82]);
+    let (reader, keyframes) = (log.reader(), Keyframes::open(&log.derived()).unwrap());
+    let system: Restored<system::State> =
+        restore(&reader, Some(&keyframes), &StreamId::system(), None, system::evolve).unwrap();
+    assert_eq!((system.folded, system.version.0), (0, 41));
+    assert_eq!(system.state, restore(&reader, None, &StreamId::system(), None, system::evolve).unwrap().state);
+}
+
+#[test]
+fn a_keyframe_made_while_running_is_used_by_the_next_start_after_a_crash() {
+    let (dir, copied) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let before = run(async {
+        let (governor, threads) = start(open(dir.path()), &often());
+        given_autonomous(&governor, "alpha").await;
+        trades(&governor, 0, 40).await;
+        while governor.keyframes().saved < 5 + 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // What a crash leaves behind, once the keyframes were brought to the disk.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        trades(&governor, 40, 42).await;
+        copy(dir.path(), copied.path());
+        let before = governor.inspect().await;
+        governor.shutdown(threads).await.unwrap();
+        before
+    });
+    {
+        let log = open(copied.path());
+        assert_eq!(keyframes_of(&log, "alpha"), [48, 64, 80]);
+        let (reader, keyframes) = (log.reader(), Keyframes::open(&log.derived()).unwrap());
+        let stream = StreamId::new("alpha");
+        let restored = restore(&reader, Some(&keyframes), &stream, None, strategy::evolve).unwrap();
+        assert_eq!((restored.folded, &restored.state), (6, &before[0].1.state));
+    }
+    run(async {
+        let (governor, threads) = start(open(copied.path()), &often());
+        governor.ask(ask("alpha", trade("t0", -7))).await.unwrap();
+        assert_eq!(governor.inspect().await, before);
+        assert_eq!(governor.keyframes().ignored.total(), 0);
+        governor.shutdown(threads).await.unwrap();
+    });
+}
+
+#[test]
+fn a_commit_that_the_disk_refused_leaves_no_keyframe() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { chunk_bytes: 16 * 1024, ..Options::default() };
+    let log = EventLog::open(dir.path(), &options, &mut |_| {}).unwrap().0;
+    run(async {
+        let (governor, threads) = start(log, &often());
+        given_autonomous(&governor, "alpha").await;
+        trades(&governor, 0, 20).await;
+        std::fs::rename(dir.path().join("log"), dir.path().join("elsewhere")).unwrap();
+        let asked: Vec<_> = (0..1_000).map(|n| governor.ask(check("alpha", order(&format!("o{n}"), 1)))).collect();
+        let answers = futures::future::join_all(asked).await;
+        assert!(answers.iter().any(Result::is_err), "the disk never refused");
+        let live = governor.inspect().await;
+        assert!(
+            live[0].1.version > governor.reader().version_of(&StreamId::new("alpha")),
+            "nothing went ahead of the log"
+        );
+        drop(governor.shutdown(threads).await);
+    });
+    std::fs::rename(dir.path().join("elsewhere"), dir.path().join("log")).unwrap();
+    let log = EventLog::open(dir.path(), &options, &mut |_| {}).unwrap().0;
+    let last = log.reader().version_of(&StreamId::new("alpha")).0;
+    let kept = keyframes_of(&log, "alpha");
+    assert!(!kept.is_empty() && kept.iter().all(|version| *version <= last), "{kept:?} {last}");
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to.join(entry.file_name()));
+        } else {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
 }

@@ -12,7 +12,10 @@ use crate::tail::Posting;
 use crate::window::Window;
 use crate::{CommitView, ReadError, Seq, StreamId, Version};
 
-const POSTINGS_AT_ONCE: usize = 1024;
+/// Addresses fetched at first: a look at one commit should not fetch a thousand.
+const POSTINGS_FIRST: usize = 4;
+/// Addresses fetched at once where many follow.
+const POSTINGS_MAX: usize = 1024;
 
 /// The names that the present commit uses.
 struct Named {
@@ -161,6 +164,8 @@ pub struct StreamCursor {
     next: Version,
     begun: bool,
     ahead: VecDeque<Posting>,
+    /// How many addresses are fetched the next time.
+    at_once: usize,
     limit: u64,
 }
 
@@ -173,6 +178,7 @@ impl StreamCursor {
             next: Version(from.0.max(1)),
             begun: false,
             ahead: VecDeque::new(),
+            at_once: POSTINGS_FIRST,
             limit: 0,
         }
     }
@@ -216,7 +222,8 @@ impl StreamCursor {
         drop(state);
         let Some(number) = self.number else { return Ok(()) };
         let mut found = Vec::new();
-        shared.postings(number, self.next, POSTINGS_AT_ONCE, &mut found)?;
+        shared.postings(number, self.next, self.at_once, &mut found)?;
+        self.at_once = (self.at_once * 8).min(POSTINGS_MAX);
         self.ahead.extend(found);
         Ok(())
     }

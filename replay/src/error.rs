@@ -1,9 +1,9 @@
 //! What replaying a log can meet: a log that cannot be read, or a question it has no answer to.
 
 use ephor_events::codec::{DecodeError, EncodeError};
-use ephor_events::{ReadError, Seq, StreamId, Version};
+use ephor_events::{ReadError, Seq, SledError, StreamId, Version};
 use ephor_governance::units::Timestamp;
-use ephor_snapshots::RestoreError;
+use ephor_snapshots::{RestoreError, SaveError};
 
 /// Why a question about the past has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,12 @@ pub enum ReplayError {
         /// What the encoder said.
         source: serde_json::Error,
     },
+    /// The store of what is derived from the log refused.
+    #[error("read or remove the keyframes failed")]
+    Keyframes(#[from] SledError),
+    /// A keyframe could not be made.
+    #[error(transparent)]
+    Save(#[from] SaveError),
     /// The log is empty.
     #[error("the log holds no events yet")]
     EmptyLog,
@@ -109,6 +115,8 @@ impl ReplayError {
         match self {
             Self::Read(source) => source.is_retryable(),
             Self::Restore(source) => source.is_retryable(),
+            Self::Keyframes(source) => source.is_retryable(),
+            Self::Save(source) => source.is_retryable(),
             Self::Decode(_)
             | Self::Encode { .. }
             | Self::Digest { .. }
@@ -127,7 +135,7 @@ impl ReplayError {
     #[must_use]
     pub const fn is_callers(&self) -> bool {
         match self {
-            Self::Read(_) | Self::Decode(_) | Self::Encode { .. } | Self::Restore(_) | Self::Digest { .. } => false,
+            Self::Read(_) | Self::Decode(_) | Self::Encode { .. } | Self::Restore(_) | Self::Digest { .. } | Self::Keyframes(_) | Self::Save(_) => false,
             Self::EmptyLog
             | Self::UnknownStrategy { .. }
             | Self::TimeBeforeLog { .. }

@@ -3,49 +3,23 @@
 //! Ends with a digest a strategy and one for all: two machines that folded the same log print the same,
 //! and a state that was kept elsewhere can be held against it.
 
-use std::fmt;
-
 use ephor_events::codec::decode_all;
 use ephor_events::{CommitView, Head, Reader, Seq, StreamId, Version};
 use ephor_governance::ids::StrategyId;
 use ephor_governance::units::Timestamp;
 use ephor_governance::{strategy, system};
-use serde::{Serialize, Serializer};
+pub use ephor_snapshots::Digest;
+use ephor_snapshots::Digested;
 
 use crate::streams::Streams;
-use crate::{PROGRESS_EVERY, Progress, ReplayError, SystemView, decided_at};
-
-/// What a state is known by: BLAKE3 over its JSON, every field in the order of declaration.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Digest(pub [u8; 32]);
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl Serialize for Digest {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl Digest {
-    fn of<T: Serialize>(stream: &StreamId, state: &T) -> Result<Self, ReplayError> {
-        let mut hasher = blake3::Hasher::new();
-        serde_json::to_writer(&mut hasher, state)
-            .map_err(|source| ReplayError::Digest { stream: stream.clone(), source })?;
-        Ok(Self(*hasher.finalize().as_bytes()))
-    }
-}
+use crate::{PROGRESS_EVERY, Progress, ReplayError, decided_at};
 
 /// The digest of a strategy's state.
 ///
 /// # Errors
 /// [`ReplayError::Digest`] where the state has no JSON form.
 pub fn digest_of_strategy(id: &StrategyId, state: &strategy::State) -> Result<Digest, ReplayError> {
-    Digest::of(&StreamId::new(id.as_str()), state)
+    digest_of(&StreamId::new(id.as_str()), state)
 }
 
 /// The digest of the system's state.
@@ -53,7 +27,11 @@ pub fn digest_of_strategy(id: &StrategyId, state: &strategy::State) -> Result<Di
 /// # Errors
 /// [`ReplayError::Digest`] where the state has no JSON form.
 pub fn digest_of_system(state: &system::State) -> Result<Digest, ReplayError> {
-    Digest::of(&StreamId::system(), &SystemView::from(state))
+    digest_of(&StreamId::system(), state)
+}
+
+fn digest_of(stream: &StreamId, state: &impl Digested) -> Result<Digest, ReplayError> {
+    state.digest().map_err(|source| ReplayError::Digest { stream: stream.clone(), source })
 }
 
 /// A stream, folded.
@@ -146,7 +124,7 @@ pub fn fold(reader: &Reader, progress: &mut dyn FnMut(Progress)) -> Result<Folde
     strategies.sort_unstable_by(|a, b| a.stream.cmp(&b.stream));
     let mut all = blake3::Hasher::new();
     for strategy in &mut strategies {
-        strategy.digest = Digest::of(&strategy.stream, &strategy.state)?;
+        strategy.digest = digest_of(&strategy.stream, &strategy.state)?;
         add(&mut all, strategy);
     }
     system.digest = digest_of_system(&system.state)?;

@@ -10,15 +10,17 @@ pub mod at;
 pub mod audit;
 mod error;
 pub mod fold;
+pub mod keyframes;
 mod nearest;
 pub mod states;
 mod streams;
 mod system;
 pub mod why;
 
+pub use ephor_snapshots::{KillView, SystemView};
 pub use error::ReplayError;
 pub use nearest::nearest;
-pub use system::{KillView, SystemView, covers};
+pub use system::covers;
 
 use ephor_events::{CommitView, Seq};
 use ephor_governance::units::Timestamp;

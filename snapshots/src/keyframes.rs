@@ -1,39 +1,34 @@
 //! Keyframes: states saved beside the log, to save folding it again.
 //!
-//! One keyframe a stream and version. It says which rules folded it and which commit it ends with, and
-//! behind it stands the digest of all its bytes. One that does not fit (other rules, another log, ahead of the log, bytes that
-//! do not check) is ignored and counted, and the state is folded from the events instead.
+//! One keyframe a stream and version. It says what the state is known by, which rules folded it and which
+//! commit it ends with. One that does not fit (other rules, another log, ahead of the log, bytes that do not
+//! check, another form) is ignored and counted, and the state is folded from an older one, or from the first event.
+//!
+//! Invariants: nothing is saved that does not end with a commit the reader can see; what does not fit is
+//! never used, and goes when its stream is saved the next time (but what a newer program wrote stays); a
+//! stream's fitting keyframes are no further apart than [`Spacing::gap_max`] if they were made no further
+//! apart.
 
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ephor_events::codec::{pack, unpack};
-use ephor_events::{Derived, DerivedTree, Hash, Reader, SledError, StreamId, Version};
-use ephor_governance::RULES_DIGEST;
+use ephor_events::{CommitView, Derived, DerivedTree, Reader, SledError, StreamId, Version};
 use ephor_governance::units::Timestamp;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use crate::restore::Restored;
+use crate::saved::{Ending, FORMAT, Misfit, Saved, ending_at};
+use crate::spacing::NEWEST_KEPT;
+use crate::{Digest, Digested, Spacing};
 
-/// The form of what is saved. Another form is another number, and is not read.
-const FORMAT: u8 = 2;
+/// How many keyframes are fetched at once.
+const BATCH: usize = 4;
 
-/// BLAKE3 of everything before it.
-const DIGEST: usize = 32;
-
-/// How many keyframes of a stream are looked at before its events are folded from the first.
-const LOOK_BACK: usize = 4;
-
-#[derive(Serialize, Deserialize)]
-struct Saved {
-    format: u8,
-    rules: String,
-    /// The commit that the state ends with.
-    commit: [u8; 32],
-    decided_at: Timestamp,
-    state: Vec<u8>,
-}
+/// How many are fetched at once where all are wanted.
+const LARGE_BATCH: usize = 64;
 
 /// Why a keyframe could not be saved.
 #[derive(Debug, thiserror::Error)]
@@ -67,54 +62,192 @@ impl SaveError {
     }
 }
 
+/// How many keyframes were ignored, by what was wrong with them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Ignored {
+    /// Their bytes do not check.
+    pub damaged: u64,
+    /// In another form.
+    pub other_format: u64,
+    /// Folded by other rules.
+    pub other_rules: u64,
+    /// Ahead of the log.
+    pub ahead_of_log: u64,
+    /// Of another log.
+    pub other_log: u64,
+}
+
+impl Ignored {
+    /// All of them.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.damaged + self.other_format + self.other_rules + self.ahead_of_log + self.other_log
+    }
+
+    /// Counts one more.
+    pub const fn count(&mut self, misfit: Misfit) {
+        *match misfit {
+            Misfit::Damaged => &mut self.damaged,
+            Misfit::OtherFormat { .. } => &mut self.other_format,
+            Misfit::OtherRules => &mut self.other_rules,
+            Misfit::AheadOfLog => &mut self.ahead_of_log,
+            Misfit::OtherLog => &mut self.other_log,
+        } += 1;
+    }
+}
+
+#[derive(Default)]
+struct Counters {
+    damaged: AtomicU64,
+    other_format: AtomicU64,
+    other_rules: AtomicU64,
+    ahead_of_log: AtomicU64,
+    other_log: AtomicU64,
+}
+
+impl Counters {
+    fn count(&self, misfit: Misfit) {
+        let counter = match misfit {
+            Misfit::Damaged => &self.damaged,
+            Misfit::OtherFormat { .. } => &self.other_format,
+            Misfit::OtherRules => &self.other_rules,
+            Misfit::AheadOfLog => &self.ahead_of_log,
+            Misfit::OtherLog => &self.other_log,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A keyframe as it stands in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Whose state it is.
+    pub stream: StreamId,
+    /// The version of the last event in it.
+    pub version: Version,
+    /// What it takes, bytes.
+    pub bytes: usize,
+    /// The commit that it says it ends with; `None` where its bytes do not say.
+    pub ending: Option<Ending>,
+    /// What it says its state is known by; `None` where its bytes do not say.
+    pub digest: Option<Digest>,
+    /// Why it is not used; `None` where it fits.
+    pub misfit: Option<Misfit>,
+}
+
 /// The keyframes of one log. Cheap to clone.
 #[derive(Clone)]
 pub struct Keyframes {
     tree: DerivedTree,
-    ignored: Arc<AtomicU64>,
+    spacing: Spacing,
+    ignored: Arc<Counters>,
 }
 
 impl Keyframes {
-    /// The keyframes kept beside a log.
+    /// The keyframes kept beside a log, with the default spacing.
     ///
     /// # Errors
     /// What the store said.
     pub fn open(derived: &Derived) -> Result<Self, SledError> {
-        Ok(Self { tree: derived.tree("keyframes")?, ignored: Arc::default() })
+        Ok(Self { tree: derived.tree("keyframes")?, spacing: Spacing::default(), ignored: Arc::default() })
+    }
+
+    /// The same, thinned by another spacing from here on.
+    #[must_use]
+    pub fn spaced(self, spacing: Spacing) -> Self {
+        Self { spacing, ..self }
+    }
+
+    /// How far apart they are made and kept.
+    #[must_use]
+    pub const fn spacing(&self) -> Spacing {
+        self.spacing
     }
 
     /// How many keyframes did not fit and were ignored since this was opened.
     #[must_use]
-    pub fn ignored(&self) -> u64 {
-        self.ignored.load(Ordering::Relaxed)
+    pub fn ignored(&self) -> Ignored {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Ignored {
+            damaged: load(&self.ignored.damaged),
+            other_format: load(&self.ignored.other_format),
+            other_rules: load(&self.ignored.other_rules),
+            ahead_of_log: load(&self.ignored.ahead_of_log),
+            other_log: load(&self.ignored.other_log),
+        }
     }
 
-    /// Saves a state that ends with a recorded commit, and drops the stream's older keyframes but one. A state
-    /// that the reader cannot see yet is not saved.
+    /// Saves a state that ends with a recorded commit, unless it is kept already, and thins the stream's older
+    /// keyframes. A state that the reader cannot see yet is not saved. Says whether it was.
     ///
     /// # Errors
     /// [`SaveError`]; the log is not touched.
-    pub fn save<S: Serialize>(
+    pub fn save<S: Serialize + Digested>(
         &self,
         reader: &Reader,
         stream: &StreamId,
         restored: &Restored<S>,
-    ) -> Result<(), SaveError> {
-        let Some(commit) = commit_ending(reader, stream, restored.version) else { return Ok(()) };
-        let encode = |problem: String| SaveError::Encode { stream: stream.clone(), problem };
-        let state = pack(&restored.state).map_err(encode)?;
-        let saved =
-            Saved { format: FORMAT, rules: RULES_DIGEST.to_owned(), commit: commit.0, decided_at: restored.at, state };
-        let mut bytes = pack(&saved).map_err(encode)?;
-        bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
+    ) -> Result<bool, SaveError> {
+        let Restored { state, version, at, .. } = restored;
+        let Some(ending) = ending_at(reader, stream, *version) else { return Ok(false) };
+        self.put(reader, stream, *version, &ending, *at, state)
+    }
+
+    /// Saves the state after a commit that has just been read.
+    ///
+    /// # Errors
+    /// As [`Keyframes::save`].
+    pub fn save_after<S: Serialize + Digested>(
+        &self,
+        reader: &Reader,
+        commit: &CommitView<'_>,
+        state: &S,
+    ) -> Result<bool, SaveError> {
+        let recorded_at = Timestamp::from_nanos(commit.recorded_at);
+        let ending = Ending { seq: commit.last_seq(), recorded_at, commit: commit.hash() };
+        let at = Timestamp::from_nanos(commit.decided_at);
+        self.put(reader, commit.stream, commit.last_version(), &ending, at, state)
+    }
+
+    fn put<S: Serialize + Digested>(
+        &self,
+        reader: &Reader,
+        stream: &StreamId,
+        version: Version,
+        ending: &Ending,
+        at: Timestamp,
+        state: &S,
+    ) -> Result<bool, SaveError> {
         let store = |source| SaveError::Store { stream: stream.clone(), source };
-        let older = self.tree.range(key(stream, Version(0))..key(stream, restored.version), true, LOOK_BACK);
-        self.tree.put(&key(stream, restored.version), &bytes).map_err(store)?;
-        // The newest before this one stays, in case this one is damaged.
-        for (old, _) in older.map_err(store)?.into_iter().skip(1) {
-            self.tree.remove(&old).map_err(store)?;
+        let encode = |problem: String| SaveError::Encode { stream: stream.clone(), problem };
+        let key = key(stream, version);
+        let kept = self.tree.get(&key).map_err(store)?;
+        if kept.is_some_and(|bytes| fitting(reader, stream, version, &bytes).is_ok()) {
+            return Ok(false);
         }
-        Ok(())
+        let digest = state.digest().map_err(|error| encode(error.to_string()))?;
+        let state = pack(state).map_err(encode)?;
+        let bytes = Saved::new(stream, version, ending, at, digest, state).to_bytes().map_err(encode)?;
+        self.tree.put(&key, &bytes).map_err(store)?;
+        self.thin(reader, stream).map_err(store)?;
+        Ok(true)
+    }
+
+    /// Removes what does not fit among the stream's newest keyframes, and the one that stands too close.
+    fn thin(&self, reader: &Reader, stream: &StreamId) -> Result<(), SledError> {
+        let mut newest = Vec::with_capacity(NEWEST_KEPT + 2);
+        self.newest_first(stream, Version(u64::MAX), &mut |version, bytes| {
+            match fitting(reader, stream, version, bytes) {
+                Ok(_) => newest.push(version),
+                Err(Misfit::OtherFormat { found }) if found > FORMAT => {}
+                Err(_) => self.tree.remove(&key(stream, version))?,
+            }
+            Ok(newest.len() < NEWEST_KEPT + 2)
+        })?;
+        match self.spacing.surplus(&newest) {
+            Some(version) => self.tree.remove(&key(stream, version)),
+            None => Ok(()),
+        }
     }
 
     /// Returns when everything saved is on disk.
@@ -123,6 +256,55 @@ impl Keyframes {
     /// What the store said.
     pub fn flush(&self) -> Result<(), SledError> {
         self.tree.flush()
+    }
+
+    /// Removes every keyframe there is, whatever it looks like; how many there were.
+    ///
+    /// # Errors
+    /// What the store said; some may be gone then.
+    pub fn clear(&self) -> Result<u64, SledError> {
+        let mut removed = 0;
+        loop {
+            let some = self.tree.range(.., false, LARGE_BATCH)?;
+            if some.is_empty() {
+                return Ok(removed);
+            }
+            removed += some.len() as u64;
+            for (key, _) in some {
+                self.tree.remove(&key)?;
+            }
+        }
+    }
+
+    /// Every keyframe there is, those that do not fit too, by stream and version.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub fn all(&self, reader: &Reader) -> Result<Vec<Kept>, SledError> {
+        let mut all = Vec::new();
+        let mut from = Bound::Unbounded;
+        loop {
+            let some = self.tree.range((from, Bound::Unbounded), false, LARGE_BATCH)?;
+            let Some((last, _)) = some.last() else { return Ok(all) };
+            from = Bound::Excluded(last.clone());
+            all.extend(some.iter().map(|(key, bytes)| kept(reader, key, bytes)));
+        }
+    }
+
+    /// The state that a keyframe holds, and what it says that is known by; `None` where there is none that
+    /// fits.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub fn read<S: DeserializeOwned>(
+        &self,
+        reader: &Reader,
+        stream: &StreamId,
+        version: Version,
+    ) -> Result<Option<(S, Digest)>, SledError> {
+        let bytes = self.tree.get(&key(stream, version))?;
+        let saved = bytes.and_then(|bytes| fitting(reader, stream, version, &bytes).ok());
+        Ok(saved.and_then(|saved| Some((unpack(&saved.state).ok()?, saved.digest()))))
     }
 
     /// The newest keyframe of a stream at or before `upto`, or the stream's end, that fits the log and
@@ -135,22 +317,49 @@ impl Keyframes {
     ) -> Option<Restored<S>> {
         let newest = upto.unwrap_or_else(|| reader.version_of(stream));
         if upto.is_none() {
-            // Left behind by a log that was longer. They take no place among those that are looked at.
-            let ahead = key(stream, Version(newest.0 + 1))..=key(stream, Version(u64::MAX));
-            let ahead = self.tree.range(ahead, true, LOOK_BACK).unwrap_or_default();
-            self.ignored.fetch_add(ahead.len() as u64, Ordering::Relaxed);
+            // Left behind by a log that was longer.
+            let ahead = key(stream, Version(newest.0.saturating_add(1)))..=key(stream, Version(u64::MAX));
+            let ahead = self.tree.range(ahead, true, BATCH).unwrap_or_default();
+            ahead.iter().for_each(|_| self.ignored.count(Misfit::AheadOfLog));
         }
-        let range = key(stream, Version(0))..=key(stream, newest);
-        let found = self.tree.range(range, true, LOOK_BACK).inspect_err(|error| {
-            tracing::warn!(%stream, %error, "keyframes cannot be read; folding from the events");
-        });
-        found.ok()?.into_iter().find_map(|(key, bytes)| {
-            let fitting = version_of(&key).and_then(|version| fit(reader, stream, version, &bytes));
-            if fitting.is_none() {
-                self.ignored.fetch_add(1, Ordering::Relaxed);
+        let mut nearest = None;
+        let walked = self.newest_first(stream, newest, &mut |version, bytes| {
+            let state = |saved: Saved| {
+                let state = unpack(&saved.state).map_err(|_| Misfit::Damaged)?;
+                Ok(Restored { state, version, at: saved.decided_at(), folded: 0 })
+            };
+            match fitting(reader, stream, version, bytes).and_then(state) {
+                Ok(restored) => nearest = Some(restored),
+                Err(misfit) => self.ignored.count(misfit),
             }
-            fitting
-        })
+            Ok(nearest.is_none())
+        });
+        if let Err(error) = walked {
+            tracing::warn!(%stream, %error, "keyframes cannot be read; folding from the events");
+        }
+        nearest
+    }
+
+    /// Visits a stream's keyframes from `upto` backwards until `visit` says that it has seen enough.
+    fn newest_first(
+        &self,
+        stream: &StreamId,
+        upto: Version,
+        visit: &mut dyn FnMut(Version, &[u8]) -> Result<bool, SledError>,
+    ) -> Result<(), SledError> {
+        let mut to = Bound::Included(key(stream, upto));
+        loop {
+            let from = Bound::Included(key(stream, Version(0)));
+            let some = self.tree.range((from, to), true, BATCH)?;
+            let Some((last, _)) = some.last() else { return Ok(()) };
+            to = Bound::Excluded(last.clone());
+            for (key, bytes) in &some {
+                let version = key.last_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+                if !visit(Version(version), bytes)? {
+                    return Ok(());
+                }
+            }
+        }
     }
 }
 
@@ -162,25 +371,18 @@ fn key(stream: &StreamId, version: Version) -> Vec<u8> {
     key
 }
 
-fn version_of(key: &[u8]) -> Option<Version> {
-    key.last_chunk::<8>().map(|bytes| Version(u64::from_be_bytes(*bytes)))
+fn fitting(reader: &Reader, stream: &StreamId, version: Version, bytes: &[u8]) -> Result<Saved, Misfit> {
+    let saved = Saved::from_bytes(stream, version, bytes)?;
+    saved.fit(reader, stream)?;
+    Ok(saved)
 }
 
-fn fit<S: DeserializeOwned>(reader: &Reader, stream: &StreamId, version: Version, bytes: &[u8]) -> Option<Restored<S>> {
-    let (saved, digest) = bytes.split_last_chunk::<DIGEST>()?;
-    if blake3::hash(saved).as_bytes() != digest {
-        return None;
-    }
-    let saved: Saved = unpack(saved).ok()?;
-    let checks = saved.format == FORMAT && saved.rules == RULES_DIGEST;
-    let same_log = checks && commit_ending(reader, stream, version) == Some(Hash(saved.commit));
-    let state = same_log.then(|| unpack(&saved.state).ok()).flatten()?;
-    Some(Restored { state, version, at: saved.decided_at, folded: 0 })
-}
-
-/// The hash of the commit whose last event has this version; `None` where there is no such commit.
-fn commit_ending(reader: &Reader, stream: &StreamId, version: Version) -> Option<Hash> {
-    let mut cursor = reader.stream(stream, version).ok()?;
-    let commit = cursor.next().ok()??;
-    (commit.last_version() == version).then(|| commit.hash())
+fn kept(reader: &Reader, key: &[u8], bytes: &[u8]) -> Kept {
+    let (name, version) = key.split_last_chunk::<8>().unwrap_or((key, &[0; 8]));
+    let stream = StreamId::new(&String::from_utf8_lossy(name.strip_suffix(&[0]).unwrap_or(name)));
+    let version = Version(u64::from_be_bytes(*version));
+    let saved = Saved::from_bytes(&stream, version, bytes);
+    let misfit = saved.as_ref().map_or_else(|misfit| Some(*misfit), |saved| saved.fit(reader, &stream).err());
+    let (ending, digest) = saved.map(|saved| (saved.ending(), saved.digest())).ok().unzip();
+    Kept { stream, version, bytes: bytes.len(), ending, digest, misfit }
 }

@@ -3,8 +3,16 @@
 //! A keyframe saves time and is never trusted over the log: one that does not fit is ignored, counted
 //! and made anew.
 
+mod digest;
 mod keyframes;
 mod restore;
+mod saved;
+mod spacing;
+mod system;
 
-pub use keyframes::{Keyframes, SaveError};
+pub use digest::{Digest, Digested};
+pub use keyframes::{Ignored, Kept, Keyframes, SaveError};
 pub use restore::{Evolve, RestoreError, Restored, restore};
+pub use saved::{Ending, Misfit};
+pub use spacing::Spacing;
+pub use system::{KillView, SystemView};

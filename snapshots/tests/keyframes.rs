@@ -6,21 +6,39 @@
     reason = "a test that cannot go on should stop where it stands"
 )]
 
-use ephor_events::codec::{Heading, draft};
+use ephor_events::codec::{Heading, decode_all, draft};
 use ephor_events::{Derived, DerivedTree, Durability, EventLog, Pair, Reader, StreamId, Version};
 use ephor_governance::RULES_DIGEST;
 use ephor_governance::event::Event;
 use ephor_governance::units::Timestamp;
-use ephor_snapshots::{Keyframes, Restored, restore};
+use ephor_snapshots::{Digest, Digested, Ignored, Kept, Keyframes, Misfit, Restored, Spacing, restore};
 use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// Everything that was said, with the time it was said at: two states are the same only if nothing was
 /// left out, doubled or moved.
-type State = Vec<(i64, String)>;
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct State(Vec<(i64, String)>);
+
+impl Digested for State {
+    fn digest(&self) -> Result<Digest, serde_json::Error> {
+        Digest::of(&self.0)
+    }
+}
+
+/// A state in another form.
+#[derive(Serialize)]
+struct Other(&'static str);
+
+impl Digested for Other {
+    fn digest(&self) -> Result<Digest, serde_json::Error> {
+        Digest::of(self.0)
+    }
+}
 
 fn evolve(mut state: State, event: &Event, at: Timestamp) -> State {
     let Event::ActorFaulted { message } = event else { panic!("{event:?}") };
-    state.push((at.nanos(), message.clone()));
+    state.0.push((at.nanos(), message.clone()));
     state
 }
 
@@ -112,19 +130,38 @@ fn only_what_came_after_a_keyframe_is_folded() {
     assert_eq!(check(&reader, &keyframes, Some(4)), 4);
     append(&mut log, &[2], "later");
     assert_eq!(check(&reader, &keyframes, None), 7);
-    assert_eq!(keyframes.ignored(), 0);
+    assert_eq!(keyframes.ignored().total(), 0);
     let nobody = restore(&reader, Some(&keyframes), &StreamId::new("nobody"), None, evolve).unwrap();
     assert_eq!((nobody.state, nobody.version, nobody.folded), (State::default(), Version(0), 0));
 }
 
 #[test]
-fn the_keyframe_before_the_newest_stays_and_older_ones_go() {
-    let log = log_of(&[1; 8]);
-    let (reader, keyframes) = (log.reader(), Keyframes::open(&log.derived()).unwrap());
+fn the_newest_keyframes_stay_and_older_ones_go_where_their_neighbours_are_close_enough() {
+    let log = log_of(&[1; 800]);
+    let keyframes = Keyframes::open(&log.derived()).unwrap().spaced(Spacing::new(20).unwrap());
+    let reader = log.reader();
+    assert_eq!(keyframes.spacing().gap_max(), 320);
     keyframes.save(&reader, &StreamId::new("another"), &folded(&reader, Some(3))).unwrap();
-    for (version, kept) in [(2, vec![2]), (4, vec![2, 4]), (5, vec![4, 5]), (8, vec![5, 8]), (8, vec![5, 8])] {
+    let saves = [
+        (10, vec![10]),
+        (20, vec![10, 20]),
+        (30, vec![10, 20, 30]),
+        // Three are the newest; the fourth is not missed between the beginning and 20.
+        (40, vec![20, 30, 40]),
+        (40, vec![20, 30, 40]),
+        (321, vec![30, 40, 321]),
+        // From the beginning to 321 it would be further than 320.
+        (330, vec![40, 321, 330]),
+        (340, vec![40, 321, 330, 340]),
+        (350, vec![40, 330, 340, 350]),
+        (361, vec![40, 340, 350, 361]),
+        (700, vec![40, 350, 361, 700]),
+        (701, vec![40, 350, 361, 700, 701]),
+    ];
+    for (version, kept) in saves {
         save(&reader, &keyframes, version);
-        assert_eq!(saved_versions(&log.derived()), [vec![3], kept].concat(), "after {version}");
+        let kept = [vec![3], kept].concat();
+        assert_eq!(saved_versions(&log.derived()), kept, "after {version}");
     }
     keyframes.flush().unwrap();
 }
@@ -149,15 +186,15 @@ fn a_keyframe_of_other_rules_is_ignored_and_an_older_good_one_is_used() {
     save(&reader, &keyframes, 5);
     forge(&log.derived(), RULES_DIGEST.as_bytes(), RULES_DIGEST.as_bytes());
     assert_eq!(check(&reader, &keyframes, None), 1);
-    assert_eq!(keyframes.ignored(), 0);
+    assert_eq!(keyframes.ignored().total(), 0);
     let other: Vec<u8> = RULES_DIGEST.bytes().rev().collect();
     assert_ne!(other, RULES_DIGEST.as_bytes());
     forge(&log.derived(), RULES_DIGEST.as_bytes(), &other);
     assert_eq!(check(&reader, &keyframes, None), 4);
-    assert_eq!(keyframes.ignored(), 1);
+    assert_eq!(keyframes.ignored().total(), 1);
     save(&reader, &keyframes, 5);
     assert_eq!(check(&reader, &keyframes, None), 1);
-    assert_eq!(keyframes.ignored(), 1);
+    assert_eq!(keyframes.ignored().total(), 1);
 }
 
 /// Every byte, because one was once outside the digest: a keyframe gave its state at another time.
@@ -173,7 +210,7 @@ fn a_keyframe_in_which_any_byte_is_damaged_is_ignored() {
         tree.put(key, bytes).unwrap();
         check(&reader, &keyframes, None);
         ignored += 1;
-        keyframes.ignored() == ignored
+        keyframes.ignored().total() == ignored
     };
     for len in 0..good.len() {
         assert!(try_one(&good[..len]), "cut to {len}");
@@ -196,10 +233,12 @@ fn a_keyframe_ahead_of_the_log_is_ignored_and_counted() {
     }
     let keyframes = Keyframes::open(&short.derived()).unwrap();
     assert_eq!(check(&short.reader(), &keyframes, None), 5);
-    assert_eq!(keyframes.ignored(), 1);
+    assert_eq!(keyframes.ignored().total(), 1);
+    assert_eq!(keyframes.ignored(), Ignored { ahead_of_log: 1, ..Ignored::default() });
+    // It goes when its stream is saved again.
     save(&short.reader(), &keyframes, 2);
     assert_eq!(check(&short.reader(), &keyframes, None), 3);
-    assert_eq!(keyframes.ignored(), 2);
+    assert_eq!((keyframes.ignored().total(), saved_versions(&short.derived())), (1, vec![2]));
 }
 
 #[test]
@@ -218,7 +257,7 @@ fn a_keyframe_of_another_log_is_ignored_where_the_logs_differ() {
     // The first commits of the two are the same, hash and all; so is the state after them.
     let keyframes = Keyframes::open(&own.derived()).unwrap();
     assert_eq!(check(&own.reader(), &keyframes, None), 4);
-    assert_eq!(keyframes.ignored(), 1);
+    assert_eq!(keyframes.ignored().total(), 1);
 }
 
 #[test]
@@ -226,9 +265,9 @@ fn a_keyframe_of_a_state_in_another_form_is_ignored() {
     let log = log_of(&[2, 3]);
     let (reader, keyframes) = (log.reader(), Keyframes::open(&log.derived()).unwrap());
     let Restored { version, at, folded, .. } = folded(&reader, None);
-    keyframes.save(&reader, &stream(), &Restored { state: "five events", version, at, folded }).unwrap();
+    keyframes.save(&reader, &stream(), &Restored { state: Other("five events"), version, at, folded }).unwrap();
     assert_eq!(check(&reader, &keyframes, None), 5);
-    assert_eq!(keyframes.ignored(), 1);
+    assert_eq!(keyframes.ignored().total(), 1);
 }
 
 #[test]
@@ -245,11 +284,169 @@ fn a_reader_opened_again_finds_the_keyframes_that_are_on_disk() {
     let log = open();
     let keyframes = Keyframes::open(&log.derived()).unwrap();
     assert_eq!(check(&log.reader(), &keyframes, None), 1);
-    assert_eq!(keyframes.ignored(), 0);
+    assert_eq!(keyframes.ignored().total(), 0);
+}
+
+/// Writes another first byte, and seals it again.
+fn in_format(derived: &Derived, format: u8) {
+    let (tree, all) = saved(derived);
+    let (key, bytes) = all.last().unwrap().clone();
+    let mut sealed = bytes[..bytes.len() - 32].to_vec();
+    sealed[0] = format;
+    let seal = *blake3::hash(&sealed).as_bytes();
+    sealed.extend(seal);
+    tree.put(&key, &sealed).unwrap();
+}
+
+#[test]
+fn a_keyframe_in_another_form_is_ignored_and_one_of_a_newer_program_is_left_for_it() {
+    let log = log_of(&[2, 3, 1]);
+    let (reader, keyframes) = (log.reader(), Keyframes::open(&log.derived()).unwrap());
+    save(&reader, &keyframes, 5);
+    let own = saved(&log.derived()).1[0].1[0];
+    for (format, versions) in [(own + 1, vec![2, 5]), (own - 1, vec![2])] {
+        in_format(&log.derived(), format);
+        let before = keyframes.ignored();
+        check(&reader, &keyframes, None);
+        assert_eq!(keyframes.ignored().other_format, before.other_format + 1);
+        assert_eq!(keyframes.all(&reader).unwrap().last().unwrap().misfit, Some(Misfit::OtherFormat { found: format }));
+        save(&reader, &keyframes, 2);
+        assert_eq!(saved_versions(&log.derived()), versions);
+        keyframes.clear().unwrap();
+        save(&reader, &keyframes, 5);
+    }
+}
+
+#[test]
+fn everything_kept_is_listed_with_what_it_says_and_what_is_wrong_with_it() {
+    let log = log_of(&[2, 3, 1]);
+    let (reader, keyframes) = (log.reader(), Keyframes::open(&log.derived()).unwrap());
+    for version in [2, 5, 6] {
+        save(&reader, &keyframes, version);
+    }
+    keyframes.save(&reader, &StreamId::new("another"), &folded(&reader, Some(2))).unwrap();
+    let (tree, all) = saved(&log.derived());
+    tree.put(&all[2].0, &all[1].1).unwrap();
+    let listed = keyframes.all(&reader).unwrap();
+    let place = |kept: &Kept| (kept.stream.as_str().to_owned(), kept.version.0, kept.misfit);
+    let places: Vec<_> = listed.iter().map(place).collect();
+    let expected = [("another", 2, None), ("btc-trend", 2, None), ("btc-trend", 5, Some(Misfit::Damaged))];
+    assert_eq!(places[..3], expected.map(|(stream, version, misfit)| (stream.to_owned(), version, misfit)));
+    let last = reader.commit_of(ephor_events::Seq(11)).unwrap().unwrap();
+    let ending = listed[3].ending.unwrap();
+    assert_eq!((ending.seq, ending.commit), (last.seq, last.hash));
+    let (state, digest) = keyframes.read::<State>(&reader, &stream(), Version(6)).unwrap().unwrap();
+    assert_eq!((&state, digest), (&folded(&reader, None).state, state.digest().unwrap()));
+    assert_eq!(listed[3].digest, Some(digest));
+    assert_eq!(keyframes.read::<State>(&reader, &stream(), Version(5)).unwrap(), None);
+}
+
+/// Folds the stream commit by commit, and saves where the spacing says so: what a running house does.
+fn keep(reader: &Reader, keyframes: &Keyframes) {
+    let mut cursor = reader.stream(&stream(), Version(1)).unwrap();
+    let (mut state, mut newest) = (State::default(), Version(0));
+    while let Some(commit) = cursor.next().unwrap() {
+        let at = Timestamp::from_nanos(commit.decided_at);
+        for event in decode_all(&commit) {
+            state = evolve(state, &event.unwrap(), at);
+        }
+        if keyframes.spacing().is_due(newest, commit.last_version()) {
+            newest = commit.last_version();
+            assert!(keyframes.save_after(reader, &commit, &state).unwrap());
+        }
+    }
+}
+
+/// What can become of bytes on a disk.
+#[derive(Clone, Debug)]
+enum Harm {
+    Flip {
+        at: usize,
+        bit: u8,
+    },
+    Cut {
+        at: usize,
+    },
+    Longer,
+    Gone,
+    /// The bytes of another key.
+    Swapped {
+        with: usize,
+    },
+}
+
+fn harm() -> impl Strategy<Value = Harm> {
+    prop_oneof![
+        (any::<usize>(), 0_u8..8).prop_map(|(at, bit)| Harm::Flip { at, bit }),
+        any::<usize>().prop_map(|at| Harm::Cut { at }),
+        Just(Harm::Longer),
+        Just(Harm::Gone),
+        any::<usize>().prop_map(|with| Harm::Swapped { with }),
+    ]
+}
+
+fn do_harm(derived: &Derived, which: usize, harm: &Harm) {
+    let (tree, all) = saved(derived);
+    let Some((key, bytes)) = all.get(which % all.len().max(1)) else { return };
+    let mut bytes = bytes.clone();
+    match harm {
+        Harm::Flip { at, bit } => {
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+        }
+        Harm::Cut { at } => bytes.truncate(at % bytes.len()),
+        Harm::Longer => bytes.push(0),
+        Harm::Gone => return tree.remove(key).unwrap(),
+        Harm::Swapped { with } => bytes = all[with % all.len()].1.clone(),
+    }
+    tree.put(key, &bytes).unwrap();
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn thinned_keyframes_are_few_and_never_further_apart_than_the_spacing_allows(
+        sizes in proptest::collection::vec(1_usize..9, 1..400),
+        every in 16_u64..60,
+    ) {
+        let log = log_of(&sizes);
+        let keyframes = Keyframes::open(&log.derived()).unwrap().spaced(Spacing::new(every).unwrap());
+        keep(&log.reader(), &keyframes);
+        let last = log.reader().version_of(&stream()).0;
+        let gap_max = keyframes.spacing().gap_max();
+        let kept = saved_versions(&log.derived());
+        let ends: Vec<u64> = kept.iter().copied().chain([last]).collect();
+        let gaps = ends.iter().scan(0, |before, end| Some(end - std::mem::replace(before, *end)));
+        prop_assert!(gaps.max().unwrap() <= gap_max, "{:?}", ends);
+        let few = 4 + last / (gap_max - every - 8);
+        prop_assert!(kept.len() as u64 <= few, "{} kept of {} events", kept.len(), last);
+        prop_assert!(kept.iter().all(|version| *version <= last));
+    }
+
+    #[test]
+    fn whatever_was_kept_and_however_it_was_harmed_a_state_is_what_its_events_give(
+        sizes in proptest::collection::vec(1_usize..7, 1..60),
+        every in 16_u64..40,
+        by_hand in proptest::collection::vec(0_u64..300, 0..4),
+        harms in proptest::collection::vec((any::<usize>(), harm()), 0..6),
+        upto in proptest::option::of(0_u64..400),
+    ) {
+        let log = log_of(&sizes);
+        let reader = log.reader();
+        let keyframes = Keyframes::open(&log.derived()).unwrap().spaced(Spacing::new(every).unwrap());
+        keep(&reader, &keyframes);
+        for version in by_hand {
+            save(&reader, &keyframes, version);
+        }
+        for (which, harm) in &harms {
+            do_harm(&log.derived(), *which, harm);
+        }
+        check(&reader, &keyframes, upto);
+        // What goes on from there is kept as if nothing had happened.
+        save(&reader, &keyframes, reader.version_of(&stream()).0);
+        prop_assert_eq!(check(&reader, &keyframes, None), 0);
+    }
 
     #[test]
     fn a_keyframe_anywhere_is_invisible(

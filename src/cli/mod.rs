@@ -14,6 +14,7 @@ mod print;
 mod rejects;
 mod run;
 mod sentence;
+mod snapshots;
 mod state;
 mod strategies;
 mod strategy;
@@ -68,6 +69,7 @@ enum Command {
     Audit(audit::Args),
     Verify(verify::Args),
     Export(export::Args),
+    Snapshots(snapshots::Args),
     Policy(policy::Args),
     Strategy(strategy::Args),
     Token(token::Args),
@@ -92,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Audit(args) => audit::run(global, args),
         Command::Verify(args) => verify::run(global, args),
         Command::Export(args) => export::run(global, args),
+        Command::Snapshots(args) => snapshots::run(global, args),
         Command::Policy(args) => policy::run(global, args),
         Command::Strategy(args) => strategy::run(global, args),
         Command::Token(args) => token::run(global, args),
