@@ -3,5 +3,6 @@
 
 pub mod cli;
 pub mod input;
+pub mod screen;
 pub mod settings;
 pub mod store;

@@ -14,6 +14,7 @@ mod rejects;
 mod run;
 mod sentence;
 mod state;
+mod step;
 mod strategies;
 mod strategy;
 mod summary;
@@ -62,6 +63,7 @@ enum Command {
     Strategies(strategies::Args),
     State(state::Args),
     History(history::Args),
+    Step(step::Args),
     Events(events::Args),
     Why(why::Args),
     Audit(audit::Args),
@@ -85,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Strategies(args) => strategies::run(global, args),
         Command::State(args) => state::run(global, args),
         Command::History(args) => history::run(global, args),
+        Command::Step(args) => step::run(global, args),
         Command::Events(args) => events::run(global, args),
         Command::Why(args) => why::run(global, args),
         Command::Audit(args) => audit::run(global, args),
