@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use ephor_events::codec::{decode_all, type_name};
+use ephor_events::codec::{decode_all, type_and_schema, type_name};
 use ephor_events::envelope::Envelope;
 use ephor_events::{Reader, Seq, StreamId, Version};
 use ephor_governance::event::Event;
@@ -67,12 +67,12 @@ impl Kind {
         self.turn
     }
 
-    fn of(type_id: u16, event: &Event) -> Self {
+    fn of(event: &Event) -> Self {
+        let (type_id, _) = type_and_schema(event);
         let turn = match event {
             Event::MaturityTransitioned(maturity::Event::Demoted { .. }) => Turn::Down,
-            Event::MaturityTransitioned(maturity::Event::Promoted { .. }) => Turn::Up,
             Event::LevelSet { from, to, .. } if to < from => Turn::Down,
-            Event::LevelSet { .. } => Turn::Up,
+            Event::MaturityTransitioned(maturity::Event::Promoted { .. }) | Event::LevelSet { .. } => Turn::Up,
             Event::DecisionMade(decision) if decision.action.rejects() => Turn::Refused,
             Event::DecisionMade(_)
             | Event::StrategyRegistered { .. }
@@ -141,6 +141,13 @@ impl Index {
     #[must_use]
     pub fn last(&self) -> Version {
         Version(self.kinds.len() as u64)
+    }
+
+    /// Adds the event of the next version.
+    pub fn push(&mut self, seq: Seq, recorded_at: Timestamp, event: &Event) {
+        self.seqs.push(seq.0);
+        self.recorded_at.push(recorded_at.nanos());
+        self.kinds.push(Kind::of(event));
     }
 
     fn place(version: Version) -> usize {
@@ -254,9 +261,7 @@ impl Timeline {
             for (view, event) in commit.events().zip(decode_all(&commit)) {
                 let event = event?;
                 state = evolve(state, &event, at);
-                timeline.index.seqs.push(view.seq.0);
-                timeline.index.recorded_at.push(commit.recorded_at);
-                timeline.index.kinds.push(Kind::of(view.type_id, &event));
+                timeline.index.push(view.seq, Timestamp::from_nanos(commit.recorded_at), &event);
             }
             let version = commit.last_version();
             let figures = Figures::of(version, &state);

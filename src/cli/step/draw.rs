@@ -23,7 +23,7 @@ const COLUMNS_WIDE: u16 = 72;
 const SENTENCE_ROWS: u16 = 3;
 /// Columns for the names beside the plots, and for the names of fields.
 const NAMES: u16 = 24;
-const FIELD_NAMES: usize = 16;
+const FIELD_NAMES: usize = 14;
 
 /// An event as a line of the list.
 pub(super) struct Row {
@@ -113,12 +113,12 @@ pub(super) fn too_small(frame: &mut Frame<'_>) {
 pub(super) fn view(frame: &mut Frame<'_>, view: &View<'_>, places: &Places) {
     let paint = Paint { colours: view.colours };
     frame.render_widget(head(view, &paint), places.head);
-    frame.render_widget(Text::from_iter(view.rows.iter().map(|row| line(row, &paint))), places.events);
+    frame.render_widget(text(view.rows.iter().map(|row| line(row, &paint))), places.events);
     sentence(frame, view, places, &paint);
     if places.side_by_side {
         let rule = Rect::new(places.state.x - 1, places.state.y, 1, places.state.height);
         let bars = (0..rule.height).map(|_| Line::styled("│", paint.of(DIM)));
-        frame.render_widget(Text::from_iter(bars), rule);
+        frame.render_widget(text(bars), rule);
     }
     state(frame, view, places.state, !places.side_by_side, &paint);
     plots(frame, view, places.plots, &paint);
@@ -162,11 +162,15 @@ impl Paint {
     }
 }
 
+fn text<'a>(lines: impl Iterator<Item = Line<'a>>) -> Text<'a> {
+    lines.collect()
+}
+
 fn head<'a>(view: &View<'a>, paint: &Paint) -> Line<'a> {
     let mut parts = vec![
         Span::styled(view.strategy, paint.of(BOLD)),
         Span::raw(format!("  {}  ", view.level)),
-        Span::raw(format!("version {} of {}", view.version, view.last)),
+        Span::raw(format!("v{} of {}", view.version, view.last)),
     ];
     if let Some(here) = view.rows.iter().find(|row| row.here) {
         parts.push(Span::raw(format!("  seq {}  {}", here.seq, here.at)));
@@ -177,7 +181,8 @@ fn head<'a>(view: &View<'a>, paint: &Paint) -> Line<'a> {
 fn line<'a>(row: &'a Row, paint: &Paint) -> Line<'a> {
     let style = if row.here { paint.focus(row.style) } else { paint.of(row.style) };
     let place = if row.here { style } else { paint.of(DIM) };
-    Line::from(vec![Span::styled(format!("{:>7} ", row.seq), place), Span::styled(&*row.sentence, style)])
+    let mark = if row.here { '>' } else { ' ' };
+    Line::from(vec![Span::styled(format!("{mark}{:>7} ", row.seq), place), Span::styled(&*row.sentence, style)])
 }
 
 /// The event in focus with all it says.
@@ -200,6 +205,8 @@ fn state(frame: &mut Frame<'_>, view: &View<'_>, place: Rect, ruled: bool, paint
     }
     // Where not every field has room, the changed ones come before the rest.
     let room = usize::from(place.height);
+    let hides = view.fields.len() > room;
+    let room = room - usize::from(hides);
     let changed = view.fields.iter().filter(|field| field.was.is_some()).count();
     let mut others = room.saturating_sub(changed);
     let shown = view.fields.iter().filter(|field| {
@@ -212,8 +219,7 @@ fn state(frame: &mut Frame<'_>, view: &View<'_>, place: Rect, ruled: bool, paint
         match &field.was {
             None => Line::from(vec![Span::styled(format!("  {name}"), paint.of(DIM)), Span::raw(&*field.shown)]),
             Some(was) => {
-                let was =
-                    if *was == field.shown { " (was about the same)".to_owned() } else { format!(" (was {was})") };
+                let was = if *was == field.shown { ", was near it".to_owned() } else { format!(", was {was}") };
                 let value = Span::styled(&*field.shown, paint.of(WARN.bold()));
                 Line::from(vec![
                     Span::styled(format!("* {name}"), paint.of(WARN)),
@@ -223,7 +229,11 @@ fn state(frame: &mut Frame<'_>, view: &View<'_>, place: Rect, ruled: bool, paint
             }
         }
     });
-    frame.render_widget(Text::from_iter(lines), place);
+    let more = hides.then(|| {
+        let said = format!("  {} fields more have no room", view.fields.len().saturating_sub(room));
+        Line::styled(said, paint.of(DIM))
+    });
+    frame.render_widget(text(lines.chain(more)), place);
 }
 
 fn plots(frame: &mut Frame<'_>, view: &View<'_>, place: Rect, paint: &Paint) {
@@ -306,7 +316,7 @@ fn boxed(frame: &mut Frame<'_>, title: &str, lines: Vec<Line<'_>>, paint: &Paint
         spans.extend(line.spans);
         Line::from(spans)
     });
-    frame.render_widget(Paragraph::new(Text::from_iter(padded)).block(block), place);
+    frame.render_widget(Paragraph::new(text(padded)).block(block), place);
 }
 
 fn help(frame: &mut Frame<'_>, paint: &Paint) {
@@ -340,9 +350,9 @@ fn types(frame: &mut Frame<'_>, choice: &Choice, paint: &Paint) {
     let first = (choice.at + 1).saturating_sub(room);
     let rows = choice.types.iter().enumerate().skip(first).take(room).map(|(place, (name, count, shown))| {
         let chosen = if *shown { "[x]" } else { "[ ]" };
-        let text = format!("{chosen} {name:<21}{:>9}", grouped(*count));
+        let said = format!("{chosen} {name:<21}{:>9}", grouped(*count));
         let style = if place == choice.at { paint.focus(anstyle::Style::new()) } else { Style::new() };
-        Line::styled(text, style)
+        Line::styled(said, style)
     });
     // A line's own style would be lost with the padding: it goes to its spans.
     let rows = rows

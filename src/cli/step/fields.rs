@@ -84,9 +84,9 @@ fn fields(state: &State) -> Vec<Valued> {
     vec![
         valued("level", maturity.level.as_str(), (maturity.level, path)),
         valued("entered", time(record.entered_at), record.entered_at),
-        valued("trades", format!("{}, {} won", record.trades, record.wins), (record.trades, record.wins)),
+        valued("trades/won", format!("{}/{}", record.trades, record.wins), (record.trades, record.wins)),
         valued("profit factor", factor, (record.gross_win, record.gross_loss)),
-        valued("losses in a row", record.loss_streak.to_string(), record.loss_streak),
+        valued("loss streak", record.loss_streak.to_string(), record.loss_streak),
         valued("equity", rounded(record.equity), record.equity),
         valued("peak", rounded(record.peak), record.peak),
         valued("drawdown", format!("{:.2} %", record.drawdown() * 100.0), record.drawdown()),
@@ -98,7 +98,7 @@ fn fields(state: &State) -> Vec<Valued> {
         ),
         valued("stopped by", listed(&stopped), pauses),
         valued("drift", listed(&beyond), drift),
-        valued("tokens", Counted(tokens.active.len() as u64, "active one").to_string(), tokens),
+        valued("tokens", format!("{} active", tokens.active.len()), tokens),
         valued("positions", open.unwrap_or_else(|| "not reported".to_owned()), positions),
         valued("decisions", listed(&decided), totals.decisions),
         valued(
@@ -107,12 +107,12 @@ fn fields(state: &State) -> Vec<Valued> {
             (totals.pnl, totals.gross_win, totals.gross_loss),
         ),
         valued(
-            "all trades",
-            format!("{}, {} won", totals.trades, totals.wins),
+            "all/won",
+            format!("{}/{}", totals.trades, totals.wins),
             (totals.trades, totals.wins, totals.losses, totals.loss_streak),
         ),
         valued("deepest fall", percent(totals.max_drawdown), (totals.max_drawdown, totals.peak)),
-        valued("trades compared", version_trades.to_string(), (version_trades, outcomes)),
+        valued("compared", version_trades.to_string(), (version_trades, outcomes)),
         valued(
             "baseline",
             baseline
@@ -134,4 +134,54 @@ fn fields(state: &State) -> Vec<Valued> {
 
 fn listed(parts: &[String]) -> String {
     if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use ephor_governance::maturity::{Evidence, Level};
+    use ephor_governance::units::{Amount, Timestamp};
+
+    use super::*;
+
+    fn marked(before: &State, after: &State) -> Vec<&'static str> {
+        compared(before, after).into_iter().filter(|field| field.was.is_some()).map(|field| field.name).collect()
+    }
+
+    #[test]
+    fn whatever_changes_is_marked_and_nothing_else_is() {
+        let state = State::default();
+        assert!(marked(&state, &state).is_empty());
+        let changed = |change: &dyn Fn(&mut State)| {
+            let mut after = state.clone();
+            change(&mut after);
+            assert_ne!(after, state);
+            marked(&state, &after)
+        };
+        let evidence = |change: &dyn Fn(&mut Evidence)| changed(&|state| change(&mut state.maturity.evidence));
+        assert_eq!(changed(&|state| state.maturity.level = Level::Gated), ["level"]);
+        assert_eq!(changed(&|state| state.path.push((Timestamp::default(), Level::Shadow))), ["level"]);
+        assert_eq!(evidence(&|record| record.entered_at = Timestamp::from_nanos(1)), ["entered"]);
+        assert_eq!(evidence(&|record| record.wins += 1), ["trades/won"]);
+        assert_eq!(evidence(&|record| record.loss_streak += 1), ["loss streak"]);
+        assert_eq!(evidence(&|record| record.gross_win = Amount::ONE), ["profit factor"]);
+        assert_eq!(evidence(&|record| record.equity = Amount::new(1, 9)), ["equity"], "too small to be seen");
+        assert_eq!(evidence(&|record| record.peak = Amount::ONE), ["peak", "drawdown"]);
+        assert_eq!(changed(&|state| state.health.debt = 0.1), ["health", "debt, credit"]);
+        assert_eq!(changed(&|state| state.version_trades += 1), ["compared"]);
+        assert_eq!(changed(&|state| state.totals.decisions[2] += 1), ["decisions"]);
+        assert_eq!(changed(&|state| state.totals.loss_streak += 1), ["all/won"]);
+        assert_eq!(changed(&|state| state.totals.max_drawdown = 0.001), ["deepest fall"]);
+        assert_eq!(changed(&|state| state.totals.gross_win = Amount::ONE), ["result"]);
+        assert_eq!(changed(&|state| state.positions = Some([].into())), ["positions"]);
+        assert_eq!(changed(&|state| state.baseline = Some(ephor_governance::drift::Baseline::default())), ["baseline"]);
+    }
+
+    #[test]
+    fn a_change_says_what_was_there_before() {
+        let mut after = State::default();
+        after.maturity.level = Level::Paper;
+        let fields = compared(&State::default(), &after);
+        let level = fields.iter().find(|field| field.name == "level");
+        assert_eq!(level.map(|field| (&*field.shown, field.was.as_deref())), Some(("L1_paper", Some("L0_shadow"))));
+    }
 }

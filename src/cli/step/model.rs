@@ -112,7 +112,7 @@ impl Model {
     pub(super) fn rows(&self, most: u64) -> Vec<Version> {
         let (place, count) = self.place();
         let first = place.saturating_sub(most / 2).min(count.saturating_sub(most.saturating_sub(1))).max(1);
-        (first..).take_while(|row| *row < first + most && *row <= count).filter_map(|row| self.nth(row)).collect()
+        (first..(first + most).min(count + 1)).filter_map(|row| self.nth(row)).collect()
     }
 
     fn nth(&self, place: u64) -> Option<Version> {
@@ -182,12 +182,11 @@ impl Model {
 
     fn jump(&mut self, jump: &Jump, back: bool, index: &Index) {
         let found = if back { index.before(self.at, jump.fits) } else { index.after(self.at, jump.fits) };
-        match found {
-            Some(version) => self.go(version),
-            None => {
-                let side = if back { "before" } else { "after" };
-                self.said = Some(format!("there is no {} {side} this event", jump.what));
-            }
+        if let Some(version) = found {
+            self.go(version);
+        } else {
+            let side = if back { "before" } else { "after" };
+            self.said = Some(format!("there is no {} {side} this event", jump.what));
         }
     }
 
@@ -256,5 +255,125 @@ impl Model {
         }
         self.over = Over::GoTo(text);
         Wish::Draw
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ephor_events::Seq;
+    use ephor_governance::event::{Event, PauseCause};
+    use ephor_governance::maturity::{Evidence, Level};
+    use ephor_governance::units::{Amount, Timestamp};
+
+    use super::*;
+
+    /// Forty faults of an actor; every fifth place a pause, a fall at 12, a climb at 30.
+    fn index() -> Index {
+        let mut index = Index::default();
+        for place in 1..=40_u64 {
+            let by = || "alice".parse().unwrap();
+            let set = |from, to| {
+                let evidence = Evidence::starting(Timestamp::default(), Amount::ONE);
+                Event::LevelSet { from, to, earned: false, evidence, by: by(), reason: String::new() }
+            };
+            let event = match place {
+                12 => set(Level::Gated, Level::Paper),
+                30 => set(Level::Paper, Level::Gated),
+                place if place % 5 == 0 => {
+                    Event::StrategyPaused { cause: PauseCause::Operator, by: by(), reason: String::new() }
+                }
+                _any => Event::ActorFaulted { message: String::new() },
+            };
+            index.push(Seq(place * 10), Timestamp::from_nanos(0), &event);
+        }
+        index
+    }
+
+    /// The view after these keys, from version 20 on; `\n` is Enter, `\u{1b}` is Esc.
+    fn pressed(keys: &str) -> (Model, Wish) {
+        let index = index();
+        let mut model = Model::new(&index, Version(20));
+        let mut wish = Wish::Draw;
+        for key in keys.chars() {
+            let code = match key {
+                '\n' => KeyCode::Enter,
+                '\u{1b}' => KeyCode::Esc,
+                '\u{8}' => KeyCode::Backspace,
+                key => KeyCode::Char(key),
+            };
+            wish = model.press(KeyEvent::from(code), &index);
+        }
+        (model, wish)
+    }
+
+    #[test]
+    fn steps_and_pages_end_at_the_ends() {
+        let at = |keys: &str| pressed(keys).0.at().0;
+        assert_eq!((at("j"), at("k"), at("jjjk")), (21, 19, 22));
+        assert_eq!((at("v"), at("b"), at("bbbbb"), at("vvvvv")), (29, 11, 1, 40));
+        assert_eq!((at("<"), at(">"), at("<k"), at(">j")), (1, 40, 1, 40));
+        assert_eq!(pressed("<k").0.said.unwrap(), "this is the first event");
+        assert_eq!(pressed(">j").0.said.unwrap(), "this is the last event");
+    }
+
+    #[test]
+    fn jumps_go_to_the_next_of_their_kind_or_say_that_there_is_none() {
+        let at = |keys: &str| pressed(keys).0.at().0;
+        assert_eq!((at("N"), at("p"), at("s"), at("S"), at("sS")), (12, 30, 25, 15, 20));
+        assert_eq!(pressed("n").0.said.unwrap(), "there is no demotion after this event");
+        assert_eq!(pressed("P").0.said.unwrap(), "there is no promotion before this event");
+        assert_eq!((at("n"), at("P"), at("d")), (20, 20, 20));
+    }
+
+    #[test]
+    fn only_the_types_chosen_are_gone_through() {
+        // Types stand in the order of their numbers: StrategyPaused, LevelSet, ActorFaulted.
+        let (model, _) = pressed("f\n");
+        assert_eq!((model.at(), model.place()), (Version(20), (4, 7)));
+        assert_eq!(model.rows(3), [Version(15), Version(20), Version(25)]);
+        let at = |keys: &str| pressed(keys).0.at().0;
+        assert_eq!((at("f\nj"), at("f\njj"), at("f\nk"), at("fj\n"), at("fj\nj")), (25, 35, 15, 12, 30));
+        let (both, _) = pressed("f j \n");
+        assert_eq!(both.place().1, 9);
+        assert_eq!(pressed("f\nfa").0.place(), (20, 40));
+        assert_eq!(pressed("f j\u{1b}").0.place(), (20, 40), "Esc leaves everything as it was");
+        let (lifted, _) = pressed("f\nN");
+        assert_eq!((lifted.at(), lifted.place()), (Version(12), (12, 40)));
+        assert!(lifted.said.unwrap().contains("the filter is off"));
+    }
+
+    #[test]
+    fn rows_are_around_the_place_and_never_past_an_end() {
+        let rows = |keys: &str, most| {
+            let rows = pressed(keys).0.rows(most);
+            (rows.first().unwrap().0, rows.last().unwrap().0)
+        };
+        assert_eq!(rows("", 10), (15, 24));
+        assert_eq!(rows("<", 10), (1, 10));
+        assert_eq!(rows(">", 10), (31, 40));
+        assert_eq!(rows("", 100), (1, 40));
+        assert_eq!(rows("", 1), (20, 20));
+        assert!(pressed("").0.rows(0).is_empty());
+    }
+
+    #[test]
+    fn a_place_is_written_mended_and_asked_for() {
+        assert_eq!(pressed("gv1x\u{8}2\n").1, Wish::Find("v12".to_owned()));
+        assert_eq!(pressed("gq").0.over, Over::GoTo("q".to_owned()), "a letter is written, not a command");
+        assert_eq!(pressed("g\n").1, Wish::Draw);
+        assert_eq!(pressed("g12\u{1b}").0.over, Over::Nothing);
+    }
+
+    #[test]
+    fn what_lies_over_the_view_ends_before_the_view_does() {
+        assert_eq!(pressed("?").0.over, Over::Help);
+        assert_eq!((pressed("?q").1, pressed("?q").0.over), (Wish::Draw, Over::Nothing));
+        assert_eq!((pressed("fq").1, pressed("f\u{1b}").1), (Wish::Draw, Wish::Draw));
+        assert_eq!((pressed("q").1, pressed("\u{1b}").1), (Wish::Quit, Wish::Quit));
+        let index = index();
+        let mut model = Model::new(&index, Version(1));
+        model.over = Over::GoTo(String::new());
+        let stop = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
+        assert_eq!(model.press(stop, &index), Wish::Quit);
     }
 }
