@@ -4,5 +4,6 @@
 pub mod cli;
 pub mod export;
 pub mod input;
+pub mod screen;
 pub mod settings;
 pub mod store;

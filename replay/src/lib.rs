@@ -15,6 +15,7 @@ mod nearest;
 pub mod states;
 mod streams;
 mod system;
+pub mod timeline;
 pub mod why;
 
 pub use ephor_snapshots::{KillView, SystemView};

@@ -16,6 +16,7 @@ mod run;
 mod sentence;
 mod snapshots;
 mod state;
+mod step;
 mod strategies;
 mod strategy;
 mod summary;
@@ -64,6 +65,7 @@ enum Command {
     Strategies(strategies::Args),
     State(state::Args),
     History(history::Args),
+    Step(step::Args),
     Events(events::Args),
     Why(why::Args),
     Audit(audit::Args),
@@ -89,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Strategies(args) => strategies::run(global, args),
         Command::State(args) => state::run(global, args),
         Command::History(args) => history::run(global, args),
+        Command::Step(args) => step::run(global, args),
         Command::Events(args) => events::run(global, args),
         Command::Why(args) => why::run(global, args),
         Command::Audit(args) => audit::run(global, args),
