@@ -75,7 +75,7 @@ impl Drop for Screen {
 }
 
 /// Leaves what was entered, if it was. A terminal that has gone away has nobody to tell.
-fn give_back() {
+pub(crate) fn give_back() {
     if TAKEN.swap(false, Ordering::SeqCst) {
         drop(disable_raw_mode());
         drop(execute!(io::stdout(), LeaveAlternateScreen, Show));

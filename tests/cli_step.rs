@@ -9,6 +9,7 @@ mod cli;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
@@ -326,6 +327,39 @@ fn a_signal_ends_the_view_and_leaves_the_terminal_as_it_was() {
     let sent = std::process::Command::new("kill").args(["-TERM", pid.trim()]).status().unwrap();
     assert!(sent.success());
     terminal.ended(&desk, 130);
+}
+
+/// A view whose terminal had been closed went on for ever, looking for keys as fast as it could.
+#[test]
+fn a_terminal_that_goes_away_takes_the_view_with_it() {
+    let desk = desk();
+    let line = format!("stty rows 24 columns 80; echo $$ >pid; exec {} step {STRATEGY}", env!("CARGO_BIN_EXE_ephor"));
+    let mut owner = std::process::Command::new("script")
+        .args(["--quiet", "--flush", "--command", &line, "/dev/null"])
+        .current_dir(desk.path(""))
+        .env("TERM", "xterm-256color")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut shown = owner.stdout.take().unwrap();
+    let mut seen = String::new();
+    let mut bytes = [0; 4096];
+    while !seen.contains(STRATEGY) {
+        let count = shown.read(&mut bytes).unwrap();
+        assert!(count > 0, "{seen}");
+        seen.push_str(&String::from_utf8_lossy(&bytes[..count]));
+    }
+    let process = Path::new("/proc").join(fs::read_to_string(desk.path("pid")).unwrap().trim());
+    assert!(process.exists());
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    let until = Instant::now() + PATIENCE;
+    let runs = || fs::read_to_string(process.join("stat")).is_ok_and(|stat| !stat.contains(") Z "));
+    while runs() {
+        assert!(Instant::now() < until, "it runs on without a terminal");
+        sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]

@@ -20,7 +20,7 @@ use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use super::events::moment;
 use super::print::time;
 use super::{CliError, Exit, Global, sentence};
-use crate::screen::Screen;
+use crate::screen::{Screen, give_back};
 use crate::store;
 use draw::{Places, Row, View};
 use model::{Model, Wish};
@@ -232,5 +232,9 @@ fn signalled(stop: &AtomicBool) {
             _ = interrupt.recv() => {}
         }
         stop.store(true, Ordering::Relaxed);
+        // Where the terminal itself has gone away, waiting for a key never comes back to look.
+        tokio::time::sleep(10 * WAIT).await;
+        give_back();
+        std::process::exit(Exit::Interrupted.code().into());
     });
 }
