@@ -1,7 +1,7 @@
 //! What `why` says beyond the numbers: bars from the peak to the breach, and what would have had to be
 //! otherwise.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails where it stands")]
+#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 mod cli;
 
