@@ -4,7 +4,7 @@ use ephor_replay::why::Because;
 use ephor_replay::why::otherwise::{Absent, Change, OtherPolicy, Otherwise, WithoutTrades};
 
 use super::Node;
-use crate::cli::print::{Counted, DIM, amount, styled};
+use crate::cli::print::{Counted, DIM, amount, grouped, styled};
 use crate::cli::sentence::signed;
 
 /// The most trades that are named in a line, and policies that are given.
@@ -72,10 +72,9 @@ fn without(trades: &WithoutTrades) -> Node {
         }
     };
     if *bound_met {
-        node.push(Node::new(styled(
-            DIM,
-            format_args!("the last {looked} of {trades} were looked at, each alone, and not every set of them"),
-        )));
+        let sets = if *fewest { "" } else { ", each alone, and not every set of them" };
+        let said = format!("the last {looked} of {} were looked at{sets}", grouped(*trades as u64));
+        node.push(Node::new(styled(DIM, said)));
     }
     node
 }
