@@ -116,3 +116,22 @@ fn without_a_trade_that_is_named_the_demotion_is_not_there_by_then() {
     };
     assert!(falls_with(self::desk()) && !falls_with(&desk));
 }
+
+#[test]
+fn every_turn_that_a_rule_decided_in_the_demonstration_has_an_otherwise() {
+    let of = |name: &str| -> Vec<Value> {
+        let out = desk().run(&["events", "--type", name, "--json"]).ended(0).out;
+        out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let turns = [of("MaturityTransitioned"), of("StrategyPaused")].concat();
+    assert!(turns.len() > 10, "{}", turns.len());
+    for turn in turns {
+        let why = why_json(&[&turn["seq"].to_string()]);
+        let otherwise = &why["otherwise"];
+        let policies = otherwise["policy"].as_array().unwrap_or_else(|| panic!("nothing for {turn}"));
+        assert!(!policies.is_empty(), "{turn}");
+        let trade = why["causes"].as_array().unwrap().iter().find(|fact| fact["type"] == "TradeClosed");
+        let any_one = otherwise["trades"]["any_one"].as_array().unwrap();
+        assert_eq!(any_one.last().map(|one| &one["seq"]), trade.map(|fact| &fact["seq"]), "{turn}");
+    }
+}

@@ -9,21 +9,21 @@ use crate::cli::sentence::signed;
 
 /// The most trades that are named in a line, and policies that are given.
 const NAMED: usize = 6;
-const POLICIES: usize = 3;
+const POLICIES: usize = 4;
 
-/// A line for the trades, and one for the policy.
+/// A line for the trades, and one for each policy.
 pub(super) fn lines(otherwise: &Otherwise, because: &Because) -> Vec<Node> {
-    let mut lines = Vec::new();
-    if let Some(trades) = &otherwise.trades {
-        lines.push(without(trades));
-    }
-    let mut policies = otherwise.policy.iter();
-    for policy in policies.by_ref().take(POLICIES) {
-        lines.push(under(policy, because));
-    }
-    let more = policies.len();
-    if more > 0 {
-        lines.push(Node::new(styled(DIM, format_args!("{more} more thresholds would do, --json gives them"))));
+    let what = if matches!(because, Because::Decision { .. }) {
+        "it would have been decided otherwise"
+    } else {
+        "it would not have happened"
+    };
+    let mut lines: Vec<Node> = otherwise.trades.iter().map(|trades| without(what, trades)).collect();
+    let (shown, more) = otherwise.policy.split_at(otherwise.policy.len().min(POLICIES));
+    lines.extend(shown.iter().map(|policy| under(what, policy)));
+    if !more.is_empty() {
+        let thresholds = Counted(more.len() as u64, "more threshold");
+        lines.push(Node::new(styled(DIM, format_args!("nor with {thresholds} moved: --json gives all of them"))));
     }
     if otherwise.policy.is_empty() {
         lines.push(Node::new("no single threshold of the policy would have changed it".to_owned()));
@@ -31,62 +31,54 @@ pub(super) fn lines(otherwise: &Otherwise, because: &Because) -> Vec<Node> {
     lines
 }
 
-fn under(policy: &OtherPolicy, because: &Because) -> Node {
+fn under(what: &str, policy: &OtherPolicy) -> Node {
     let change =
         |change: &Change| format!("{} {} instead of {}", change.field, amount(change.nearest), amount(change.recorded));
     let changes: Vec<String> = policy.changes.iter().map(change).collect();
-    let what = if is_decision(because) { "it would have been decided otherwise" } else { "it would not have happened" };
     Node::new(format!("{what} with {}", changes.join(" and ")))
 }
 
-fn is_decision(because: &Because) -> bool {
-    matches!(because, Because::Decision { .. })
-}
-
-fn without(trades: &WithoutTrades) -> Node {
+fn without(what: &str, trades: &WithoutTrades) -> Node {
     let WithoutTrades { any_one, together, fewest, looked_at, trades, bound_met } = trades;
-    let looked = Counted(*looked_at as u64, "trade");
-    let mut node = match (any_one.as_slice(), together) {
-        ([], None) => Node::new(format!("leaving out none of the last {looked} would have kept it from happening")),
-        ([], Some(set)) => Node::new(without_all(set, *fewest)),
-        ([one], together) => {
-            let mut node = Node::new(format!("it would not have happened without {}", named(one)));
-            match together {
-                Some(set) if set.as_slice() != any_one => {
-                    node.push(Node::new(format!("nor, with it, {}", without_all(set, *fewest))));
+    let set = together.as_deref();
+    let mut node = match any_one.as_slice() {
+        [] => Node::new(match set {
+            Some(set) => format!("{what} without {}", all_of(set, *fewest)),
+            None => "no trades were found without which it would have been otherwise".to_owned(),
+        }),
+        [one] => {
+            let mut node = Node::new(format!("{what} without the trade at seq {} ({})", one.seq, signed(one.pnl)));
+            match set {
+                Some(set) if set == any_one.as_slice() => {}
+                Some(set) => {
+                    node.push(Node::new(format!("nor with it and without {}", all_of(set, *fewest))));
                 }
-                Some(_) => {}
                 None => {
-                    node.push(Node::new("with it, no trades before it were found that are enough together".to_owned()));
+                    node.push(Node::new("of the trades before it no set was found that is enough".to_owned()));
                 }
             }
             node
         }
-        (several, _) => {
-            let mut node = Node::new(format!(
-                "it would not have happened without any one of {}",
-                Counted(several.len() as u64, "trade")
-            ));
+        several => {
+            let count = Counted(several.len() as u64, "trade");
+            let mut node = Node::new(format!("{what} without any one of {count}"));
             node.push(Node::new(list(several)));
             node
         }
     };
     if *bound_met {
         let sets = if *fewest { "" } else { ", each alone, and not every set of them" };
+        let looked = Counted(*looked_at as u64, "trade");
         let said = format!("the last {looked} of {} were looked at{sets}", grouped(*trades as u64));
         node.push(Node::new(styled(DIM, said)));
     }
     node
 }
 
-/// A set that is enough together.
-fn without_all(set: &[Absent], fewest: bool) -> String {
-    let fewest = if fewest { "no fewer are enough" } else { "whether fewer are enough was not found out" };
-    format!("without {} before it together ({fewest}): {}", Counted(set.len() as u64, "trade"), list(set))
-}
-
-fn named(one: &Absent) -> String {
-    format!("the trade at seq {} ({})", one.seq, signed(one.pnl))
+/// A set of trades that is enough.
+fn all_of(set: &[Absent], fewest: bool) -> String {
+    let fewest = if fewest { "no fewer are enough" } else { "fewer may be enough" };
+    format!("{} before it together ({fewest}): {}", Counted(set.len() as u64, "trade"), list(set))
 }
 
 /// The last of the trades, by seq and result.
