@@ -1,8 +1,7 @@
 //! The terminal view in a real terminal: what it shows, what its keys do, and how it leaves the terminal.
 
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
-#![expect(clippy::indexing_slicing, reason = "a test fails where it stands")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails where it stands")]
 
 mod cli;
 

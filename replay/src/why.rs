@@ -4,6 +4,7 @@
 //! sentences: those are the reader's to make.
 
 mod because;
+pub mod otherwise;
 mod search;
 mod walk;
 
@@ -22,6 +23,7 @@ use ephor_governance::units::{Amount, Timestamp};
 use ephor_governance::verdict::Verdict;
 use serde::{Serialize, Serializer};
 
+use otherwise::Otherwise;
 pub use search::instruments;
 
 use crate::{ReplayError, at};
@@ -114,6 +116,9 @@ pub struct Why {
     pub standing: Option<Standing>,
     /// The numbers.
     pub because: Because,
+    /// What would have had to be otherwise; `None` for what no rule decided, and where the rules of this
+    /// version do not give the event again.
+    pub otherwise: Option<Otherwise>,
 }
 
 /// Where a strategy stood when something was decided.
@@ -361,7 +366,7 @@ fn explain(reader: &Reader, seq: Seq) -> Result<Why, ReplayError> {
     let (policy, rules) = in_force(reader, around)?;
     if commit.stream.is_system() {
         let because = because::of_system(reader, &event, &causes)?;
-        return Ok(Why { event, causes, beside, policy, standing: None, because });
+        return Ok(Why { event, causes, beside, policy, standing: None, because, otherwise: None });
     }
     let walked = walk::to(reader, &commit, seq)?;
     let standing = Standing {
@@ -372,7 +377,8 @@ fn explain(reader: &Reader, seq: Seq) -> Result<Why, ReplayError> {
         health: walked.before.health.score,
     };
     let because = because::of_strategy(reader, &commit, &event, &causes, &beside, &walked, &rules)?;
-    Ok(Why { event, causes, beside, policy, standing: Some(standing), because })
+    let otherwise = otherwise::otherwise(reader, &commit, &event, &walked)?;
+    Ok(Why { event, causes, beside, policy, standing: Some(standing), because, otherwise })
 }
 
 fn facts(commit: &Commit) -> Result<Vec<Fact>, ReplayError> {

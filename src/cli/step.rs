@@ -17,6 +17,7 @@ use ephor_replay::at::Point;
 use ephor_replay::timeline::Timeline;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 
+use super::audit::bar;
 use super::events::moment;
 use super::print::time;
 use super::{CliError, Exit, Global, sentence};
@@ -72,7 +73,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
              same events"
         )));
     }
-    let mut timeline = Timeline::open(&opened.reader, id, &mut |_| {})?;
+    let mut timeline = Timeline::open(&opened.reader, id, &mut bar("going along the events"))?;
     let at = timeline.version_at(point)?;
     let mut model = Model::new(timeline.index(), at);
     let stop = stop_on_signal();

@@ -1,17 +1,19 @@
 //! `ephor why`: the causal chain behind a decision, demotion, promotion, pause or kill, as a tree.
 
+mod otherwise;
 mod tree;
+mod waterfall;
 
 use ephor_events::Seq;
 use ephor_events::envelope::Envelope;
 use ephor_governance::drift::Band;
 use ephor_governance::gate::Decision;
 use ephor_governance::ids::StrategyId;
-use ephor_replay::why::{Because, Check, Crossing, Fact, Fall, Happening, Run, Said, Step, Target, Why, why};
+use ephor_replay::why::{Because, Check, Crossing, Fact, Fall, Happening, Run, Said, Target, Why, why};
 use ephor_replay::{ReplayError, at};
 
 use super::print::{self, BAD, BOLD, DIM, GOOD, amount, percent, styled, time};
-use super::sentence::{self, action_style, component, figure, outcome_style, scope_name, signed};
+use super::sentence::{self, action_style, component, figure, scope_name};
 use super::{CliError, Exit, Global};
 use crate::store;
 use tree::Node;
@@ -26,7 +28,7 @@ pub(super) struct Args {
     /// The last of these in the strategy's history
     #[arg(long, value_enum, value_name = "WHAT")]
     last: Option<Last>,
-    /// Show every trade, not only the first and last of many
+    /// Show every trade, not only the first, the last and the largest of many
     #[arg(long)]
     all: bool,
 }
@@ -89,6 +91,11 @@ fn explained(why: &Why, all: bool) -> Node {
         Node::new(format!("{} {}", styled(BOLD, &envelope.stream), styled(style, sentence::of(&envelope.event))));
     root.push(Node::new(place(envelope)));
     root.push(numbers(&why.because, all));
+    if let Some(otherwise) = &why.otherwise {
+        for line in otherwise::lines(otherwise, &why.because) {
+            root.push(line);
+        }
+    }
     let mut cause_of = &mut root;
     for cause in &why.causes {
         cause_of = cause_of.push(fact("because of", cause));
@@ -192,7 +199,7 @@ fn fall(fall: &Fall, all: bool) -> Node {
         None => format!("peak equity {}, which it entered the level with", amount(fall.peak)),
     };
     let mut peak = Node::new(from);
-    steps(&mut peak, &fall.steps, all);
+    waterfall::draw(&mut peak, &fall.steps, Some(fall.peak), all);
     node.push(peak);
     node.push(Node::new(format!("equity at the breach {}", amount(fall.equity))));
     node
@@ -203,38 +210,8 @@ fn run_of_losses(run: &Run, all: bool) -> Node {
         BAD,
         format_args!("{} losses in a row > {} (maturity.demotion_loss_streak)", run.losses, run.limit),
     ));
-    steps(&mut node, &run.steps, all);
+    waterfall::draw(&mut node, &run.steps, None, all);
     node
-}
-
-/// How many steps are shown at the beginning and at the end of a long way.
-const FIRST: usize = 8;
-const LAST: usize = 16;
-
-fn steps(node: &mut Node, steps: &[Step], all: bool) {
-    let hidden = if all { 0 } else { steps.len().saturating_sub(FIRST + LAST) };
-    let widest = |text: &dyn Fn(&Step) -> String| steps.iter().map(|step| text(step).len()).max().unwrap_or_default();
-    let (pnl_width, equity_width) = (widest(&|step| signed(step.pnl)), widest(&|step| amount(step.equity)));
-    for (place, step) in steps.iter().enumerate() {
-        if hidden > 1 && place >= FIRST && place < FIRST + hidden {
-            if place == FIRST {
-                node.push(Node::new(styled(DIM, format_args!("... {hidden} trades more, --all shows them"))));
-            }
-            continue;
-        }
-        let pnl = styled(outcome_style(step.outcome), format_args!("{:>pnl_width$}", signed(step.pnl)));
-        let equity = amount(step.equity);
-        let what = match &step.trade {
-            Some(_) => format!("trade {:>4}", step.number),
-            None => "capital   ".to_owned(),
-        };
-        let at = time(step.closed_at);
-        let fall = step.drawdown * 100.0;
-        let seq = styled(DIM, format_args!("seq {}", step.seq));
-        node.push(Node::new(format!(
-            "{what}  {at}  {pnl}  equity {equity:>equity_width$}  drawdown {fall:>5.2} %  {seq}"
-        )));
-    }
 }
 
 fn with_checks(mut node: Node, checks: &[Check]) -> Node {

@@ -21,6 +21,8 @@ pub(super) struct Seen {
     pub(super) health: Option<Seq>,
     pub(super) baseline: Option<Seq>,
     pub(super) pauses: BTreeMap<PauseCause, Seq>,
+    /// The last time drift paused it, or that it was resumed.
+    pub(super) paused: Option<Seq>,
     pub(super) drift: BTreeMap<Metric, Seq>,
     pub(super) tokens: BTreeMap<TokenId, Seq>,
 }
@@ -111,8 +113,14 @@ impl Walked {
             Event::BaselineRecorded(_) => seen.baseline = Some(seq),
             Event::StrategyPaused { cause, .. } => {
                 seen.pauses.insert(*cause, seq);
+                if *cause == PauseCause::Drift {
+                    seen.paused = Some(seq);
+                }
             }
-            Event::StrategyResumed { causes, .. } => seen.pauses.retain(|cause, _| !causes.contains(cause)),
+            Event::StrategyResumed { causes, .. } => {
+                seen.pauses.retain(|cause, _| !causes.contains(cause));
+                seen.paused = Some(seq);
+            }
             Event::DriftAlerted(alert) => {
                 seen.drift.insert(alert.comparison.metric, seq);
             }

@@ -7,4 +7,5 @@ mod audit;
 mod fold;
 mod timeline;
 mod why;
+mod why_otherwise;
 mod world;

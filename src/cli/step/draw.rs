@@ -361,3 +361,96 @@ fn types(frame: &mut Frame<'_>, choice: &Choice, paint: &Paint) {
     lines.push(Line::styled("space chooses, Enter shows, a shows all", Style::new()));
     boxed(frame, "show only", lines, paint);
 }
+
+#[cfg(test)]
+mod tests {
+    use ephor_events::Version;
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+
+    use super::*;
+
+    fn shown(columns: u16, rows: u16, over: &Over, colours: bool) -> ratatui::buffer::Buffer {
+        let row = |seq: u64| Row {
+            seq,
+            at: "2012-02-15 23:55:00".to_owned(),
+            sentence: format!("demoted from L1_paper to L0_shadow \u{1b}[31m\u{7} 例え {}", "x".repeat(200)),
+            style: BAD,
+            here: seq == 3,
+        };
+        let field =
+            |was: Option<&str>| Field { name: "profit factor", shown: "1.234".repeat(20), was: was.map(str::to_owned) };
+        let fields: Vec<Field> = (0..32).map(|place| field((place % 2 == 1).then_some("1.1"))).collect();
+        let figures = |place: u16| Figures {
+            version: Version(place.into()),
+            health: f32::from(place) / 100.0,
+            equity: if place == 7 { f32::NAN } else { f32::from(place) * 1e30 },
+            drawdown: 0.5,
+        };
+        let rows_shown: Vec<Row> = (1..60).map(row).collect();
+        let figures: Vec<Figures> = (0..columns).map(figures).collect();
+        let view = View {
+            strategy: "a-strategy-with-a-name-that-goes-on-and-on-and-on-and-on",
+            level: "L0_shadow",
+            version: 3,
+            last: u64::MAX,
+            filtered: Some((3, 4, "TradeClosed".to_owned())),
+            name: "MaturityTransitioned",
+            rows: &rows_shown,
+            fields: &fields,
+            figures: &figures,
+            figures_here: Some(5),
+            over,
+            said: None,
+            colours,
+        };
+        let mut terminal = Terminal::new(TestBackend::new(columns, rows)).unwrap();
+        terminal
+            .draw(|frame| match Places::of(columns, rows) {
+                Some(places) => super::view(frame, &view, &places),
+                None => too_small(frame),
+            })
+            .unwrap();
+        terminal.backend().buffer().clone()
+    }
+
+    fn text(buffer: &ratatui::buffer::Buffer) -> String {
+        buffer.content().iter().map(ratatui::buffer::Cell::symbol).collect()
+    }
+
+    #[test]
+    fn every_size_takes_everything_that_can_be_shown() {
+        let types = Choice { types: vec![("MaturityTransitioned", u64::MAX, true); 20], at: 19 };
+        let overs = [Over::Nothing, Over::Help, Over::Types(types), Over::GoTo("x".repeat(64))];
+        for columns in [1, 2, 39, 40, 41, 60, 71, 72, 73, 80, 81, 132, 300] {
+            for rows in [1, 2, 3, 11, 12, 13, 17, 18, 19, 24, 50, 100] {
+                for over in &overs {
+                    let drawn = text(&shown(columns, rows, over, true));
+                    assert!(!drawn.contains(char::is_control), "{columns}x{rows}");
+                    if *over == Over::Nothing {
+                        let large = columns >= COLUMNS_MIN && rows >= ROWS_MIN;
+                        assert_eq!(drawn.contains("a-strategy"), large, "{columns}x{rows}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn changed_fields_come_before_the_others_where_there_is_no_room_for_all() {
+        let drawn = text(&shown(80, 24, &Over::Nothing, true));
+        assert_eq!(drawn.matches("* profit factor").count(), 16, "all that changed, and");
+        assert!(drawn.contains("15 fields more have no room"), "{drawn}");
+    }
+
+    #[test]
+    fn without_colours_the_same_is_said_in_black_and_white() {
+        let (plain, coloured) = (shown(80, 24, &Over::Nothing, false), shown(80, 24, &Over::Nothing, true));
+        assert_eq!(text(&plain), text(&coloured));
+        let colours = |buffer: &ratatui::buffer::Buffer| {
+            buffer.content().iter().filter(|cell| cell.fg != Color::Reset || cell.bg != Color::Reset).count()
+        };
+        assert_eq!(colours(&plain), 0);
+        assert!(colours(&coloured) > 100);
+    }
+}
