@@ -135,7 +135,13 @@ impl ReplayError {
     #[must_use]
     pub const fn is_callers(&self) -> bool {
         match self {
-            Self::Read(_) | Self::Decode(_) | Self::Encode { .. } | Self::Restore(_) | Self::Digest { .. } | Self::Keyframes(_) | Self::Save(_) => false,
+            Self::Read(_)
+            | Self::Decode(_)
+            | Self::Encode { .. }
+            | Self::Restore(_)
+            | Self::Digest { .. }
+            | Self::Keyframes(_)
+            | Self::Save(_) => false,
             Self::EmptyLog
             | Self::UnknownStrategy { .. }
             | Self::TimeBeforeLog { .. }

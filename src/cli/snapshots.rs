@@ -54,9 +54,11 @@ struct Verify {}
 
 /// Remove all keyframes and make them anew, in one pass over the log
 #[derive(clap::Args)]
-#[command(after_help = "What to do after an update that changed the rules. `[snapshots] every = 1000` in ephor.toml says \
+#[command(
+    after_help = "What to do after an update that changed the rules. `[snapshots] every = 1000` in ephor.toml says \
                         how many events of a strategy lie between two.\n\n\
-                        Example: ephor snapshots rebuild")]
+                        Example: ephor snapshots rebuild"
+)]
 struct Rebuild {}
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
@@ -227,7 +229,11 @@ fn ignored(misfits: &Ignored) -> String {
         .filter(|(count, _)| *count > 0)
         .map(|(count, kind)| format!("{} {kind}", grouped(*count)))
         .collect();
-    if said.is_empty() { String::new() } else { format!(", {} ignored ({})", grouped(misfits.total()), said.join(", ")) }
+    if said.is_empty() {
+        String::new()
+    } else {
+        format!(", {} ignored ({})", grouped(misfits.total()), said.join(", "))
+    }
 }
 
 const fn colour(misfit: Misfit) -> Color {

@@ -5,5 +5,6 @@
 mod at;
 mod audit;
 mod fold;
+mod keyframes;
 mod why;
 mod world;
