@@ -220,6 +220,14 @@ fn stop_on_signal() -> Arc<AtomicBool> {
     stop
 }
 
+/// Waits until there is no terminal any more: not everyone who starts a program lets it hear of that.
+#[cfg(unix)]
+async fn gone() {
+    while io::stdin().is_terminal() {
+        tokio::time::sleep(10 * WAIT).await;
+    }
+}
+
 #[cfg(unix)]
 fn signalled(stop: &AtomicBool) {
     use tokio::signal::unix::{SignalKind, signal};
@@ -231,6 +239,7 @@ fn signalled(stop: &AtomicBool) {
             _ = terminate.recv() => {}
             _ = hangup.recv() => {}
             _ = interrupt.recv() => {}
+            () = gone() => {}
         }
         stop.store(true, Ordering::Relaxed);
         // Where the terminal itself has gone away, waiting for a key never comes back to look.

@@ -6,6 +6,7 @@ mod at;
 mod audit;
 mod fold;
 mod timeline;
+mod keyframes;
 mod why;
 mod why_otherwise;
 mod world;

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use ephor_events::codec::{self, Heading};
-use ephor_events::{Durability, EventLog, Reader, Seq, StreamId, Version};
+use ephor_events::{DerivedTree, Durability, EventLog, Pair, Reader, Seq, StreamId, Version};
 use ephor_governance::drift::{Baseline, Metric};
 use ephor_governance::event::{Account, Event, RecordedBaseline, Registration, Scope};
 use ephor_governance::ids::{InstrumentId, StrategyId};
@@ -18,6 +18,7 @@ use ephor_governance::strategy::{self, Command, Context};
 use ephor_governance::system;
 use ephor_governance::trade::{Direction, Trade};
 use ephor_governance::units::{Amount, Timestamp};
+use ephor_snapshots::Keyframes;
 
 /// Anything that is read from text.
 pub(crate) fn read<T: FromStr<Err: Debug>>(text: &str) -> T {
@@ -72,6 +73,17 @@ impl World {
 
     pub(crate) fn reader(&self) -> Reader {
         self.log.reader()
+    }
+
+    pub(crate) fn keyframes(&self) -> Keyframes {
+        Keyframes::open(&self.log.derived()).unwrap()
+    }
+
+    /// The store of keyframes, and everything in it.
+    pub(crate) fn kept(&self) -> (DerivedTree, Vec<Pair>) {
+        let tree = self.log.derived().tree("keyframes").unwrap();
+        let all = tree.range(.., false, usize::MAX).unwrap();
+        (tree, all)
     }
 
     /// Decides on the newest system and appends; gives the seq of the first event.
