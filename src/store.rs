@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use ephor_actors::{Config, Governor};
 use ephor_events::{Backend, Durability, EventLog, OpenError, Opened, Options, Progress, Reader, Stage, Torn};
 use ephor_governance::units::Timestamp;
-use ephor_snapshots::Keyframes;
+use ephor_snapshots::{Ignored, Keyframes};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cli::{CliError, Global};
@@ -41,6 +41,9 @@ impl OpenedReader {
 
 impl Drop for OpenedReader {
     fn drop(&mut self) {
+        if let Some(keyframes) = &self.keyframes {
+            note_ignored(&keyframes.ignored());
+        }
         // Lets the index keep what this reading has built. The log itself is unharmed where it fails.
         if let Some(Err(error)) = self.log.take().map(EventLog::close) {
             tracing::warn!(%error, "the index of the log could not be brought to the disk");
@@ -201,6 +204,7 @@ pub fn govern<T>(
     let done = runtime.block_on(async {
         let (governor, threads) = Governor::start(log, &config)?;
         let worked = work(Session { governor: governor.clone(), not_before }).await;
+        note_ignored(&governor.keyframes().ignored);
         let closed = governor.shutdown(threads).await;
         // A stopped journal says so twice; the first word is the cause.
         let worked = worked?;
@@ -224,6 +228,15 @@ fn report(opened: &Opened) {
     }
     if opened.witness_missing {
         note(format_args!("note: the witness of the log's end was missing and is written anew"));
+    }
+}
+
+/// Says that keyframes did not fit: nothing is wrong with what was answered, it only took longer.
+fn note_ignored(ignored: &Ignored) {
+    if ignored.total() > 0 {
+        note(format_args!(
+            "note: keyframes that do not fit were not used ({ignored}); `ephor snapshots rebuild` makes them anew"
+        ));
     }
 }
 

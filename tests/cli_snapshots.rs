@@ -16,7 +16,7 @@ const STRATEGY: &str = "EMAX-GBPUSD-M5-001";
 /// The demonstration, governed; its log is in `ephor-data`.
 fn governed() -> Desk {
     let desk = Desk::new();
-    desk.run(&["run", "--input", demo().to_str().unwrap()]).ended(0);
+    desk.govern(std::fs::read(demo()).unwrap());
     desk
 }
 

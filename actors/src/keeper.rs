@@ -31,9 +31,9 @@ const FLUSH_WHEN_IDLE: Duration = Duration::from_secs(1);
 /// A state and its stream.
 pub(crate) enum Job {
     /// Of a strategy.
-    Strategy(StreamId, Restored<strategy::State>),
+    Strategy(StreamId, Box<Restored<strategy::State>>),
     /// Of the system.
-    System(Restored<system::State>),
+    System(Box<Restored<system::State>>),
     /// Everything left before is to be saved, and the thread to end.
     Close,
 }

@@ -113,8 +113,8 @@ impl StrategyActor {
             self.remember((kind as u8, id), ticket);
         }
         if let Some(keeper) = &self.shard.around.keeper {
-            self.keyframe =
-                keeper.offer(self.keyframe, self.version, || Job::Strategy(self.stream.clone(), self.restored()));
+            self.keyframe = keeper
+                .offer(self.keyframe, self.version, || Job::Strategy(self.stream.clone(), Box::new(self.restored())));
         }
         Ok(Decided::Now)
     }

@@ -144,7 +144,7 @@ impl SystemActor {
         self.last_at = at;
         if let Some(keeper) = &self.around.keeper {
             let state = || Restored { state: self.view.state.clone(), version, at, folded: 0 };
-            self.keyframe = keeper.offer(self.keyframe, version, || Job::System(state()));
+            self.keyframe = keeper.offer(self.keyframe, version, || Job::System(Box::new(state())));
         }
         Ok((Recorded::new(events, Version(before.0 + 1), at, before), receipt))
     }

@@ -9,6 +9,7 @@
 //! stream's fitting keyframes are no further apart than [`Spacing::gap_max`] if they were made no further
 //! apart.
 
+use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +30,9 @@ const BATCH: usize = 4;
 
 /// How many are fetched at once where all are wanted.
 const LARGE_BATCH: usize = 64;
+
+/// Looks at a keyframe; whether another is wanted.
+type Visit<'a> = &'a mut dyn FnMut(Version, &[u8]) -> Result<bool, SledError>;
 
 /// Why a keyframe could not be saved.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +97,24 @@ impl Ignored {
             Misfit::AheadOfLog => &mut self.ahead_of_log,
             Misfit::OtherLog => &mut self.other_log,
         } += 1;
+    }
+}
+
+impl fmt::Display for Ignored {
+    /// How many of which kind; nothing where there are none.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = [
+            (self.damaged, "damaged"),
+            (self.other_format, "of another program"),
+            (self.other_rules, "folded by other rules"),
+            (self.ahead_of_log, "ahead of the log"),
+            (self.other_log, "of another log"),
+        ];
+        for (nth, (count, kind)) in kinds.iter().filter(|(count, _)| *count > 0).enumerate() {
+            let between = if nth > 0 { ", " } else { "" };
+            write!(f, "{between}{count} {kind}")?;
+        }
+        Ok(())
     }
 }
 
@@ -320,7 +342,7 @@ impl Keyframes {
             // Left behind by a log that was longer.
             let ahead = key(stream, Version(newest.0.saturating_add(1)))..=key(stream, Version(u64::MAX));
             let ahead = self.tree.range(ahead, true, BATCH).unwrap_or_default();
-            ahead.iter().for_each(|_| self.ignored.count(Misfit::AheadOfLog));
+            self.ignored.ahead_of_log.fetch_add(ahead.len() as u64, Ordering::Relaxed);
         }
         let mut nearest = None;
         let walked = self.newest_first(stream, newest, &mut |version, bytes| {
@@ -341,12 +363,7 @@ impl Keyframes {
     }
 
     /// Visits a stream's keyframes from `upto` backwards until `visit` says that it has seen enough.
-    fn newest_first(
-        &self,
-        stream: &StreamId,
-        upto: Version,
-        visit: &mut dyn FnMut(Version, &[u8]) -> Result<bool, SledError>,
-    ) -> Result<(), SledError> {
+    fn newest_first(&self, stream: &StreamId, upto: Version, visit: Visit<'_>) -> Result<(), SledError> {
         let mut to = Bound::Included(key(stream, upto));
         loop {
             let from = Bound::Included(key(stream, Version(0)));

@@ -140,7 +140,7 @@ fn the_newest_keyframes_stay_and_older_ones_go_where_their_neighbours_are_close_
     let log = log_of(&[1; 800]);
     let keyframes = Keyframes::open(&log.derived()).unwrap().spaced(Spacing::new(20).unwrap());
     let reader = log.reader();
-    assert_eq!(keyframes.spacing().gap_max(), 320);
+    assert_eq!(keyframes.spacing().gap_max(), 80);
     keyframes.save(&reader, &StreamId::new("another"), &folded(&reader, Some(3))).unwrap();
     let saves = [
         (10, vec![10]),
@@ -149,14 +149,15 @@ fn the_newest_keyframes_stay_and_older_ones_go_where_their_neighbours_are_close_
         // Three are the newest; the fourth is not missed between the beginning and 20.
         (40, vec![20, 30, 40]),
         (40, vec![20, 30, 40]),
-        (321, vec![30, 40, 321]),
-        // From the beginning to 321 it would be further than 320.
-        (330, vec![40, 321, 330]),
-        (340, vec![40, 321, 330, 340]),
-        (350, vec![40, 330, 340, 350]),
-        (361, vec![40, 340, 350, 361]),
-        (700, vec![40, 350, 361, 700]),
-        (701, vec![40, 350, 361, 700, 701]),
+        (81, vec![30, 40, 81]),
+        (90, vec![40, 81, 90]),
+        // From the beginning to 81 it would be further than 80.
+        (100, vec![40, 81, 90, 100]),
+        (110, vec![40, 90, 100, 110]),
+        (121, vec![40, 100, 110, 121]),
+        (131, vec![40, 110, 121, 131]),
+        (700, vec![40, 110, 121, 131, 700]),
+        (701, vec![40, 110, 131, 700, 701]),
     ];
     for (version, kept) in saves {
         save(&reader, &keyframes, version);
@@ -397,7 +398,7 @@ fn do_harm(derived: &Derived, which: usize, harm: &Harm) {
         Harm::Cut { at } => bytes.truncate(at % bytes.len()),
         Harm::Longer => bytes.push(0),
         Harm::Gone => return tree.remove(key).unwrap(),
-        Harm::Swapped { with } => bytes = all[with % all.len()].1.clone(),
+        Harm::Swapped { with } => bytes.clone_from(&all[with % all.len()].1),
     }
     tree.put(key, &bytes).unwrap();
 }

@@ -164,7 +164,7 @@ fn said(all: &[Checked], same: usize, differ: usize, misfits: &Ignored, seconds:
     }
     let differ = match differ {
         0 => styled(GOOD, "0 differ"),
-        some => styled(BAD, format!("{} differ", grouped(some as u64))),
+        count => styled(BAD, format!("{} differ", grouped(count as u64))),
     };
     let count = Counted(all.len() as u64, "keyframe");
     let same = grouped(same as u64);
@@ -198,7 +198,7 @@ fn rebuilt(global: &Global, opened: &OpenedReader, keyframes: &Keyframes) -> Res
     }
     let Rebuilt { removed, kept, streams, events } = rebuilt;
     print::out(format_args!(
-        "{} of {} made from {}, one every {}; {} removed before; {seconds:.2} s\n",
+        "{} of {} made from {}, one every {} of a stream; {} removed before; {seconds:.2} s\n",
         Counted(kept, "keyframe"),
         Counted(streams, "stream"),
         Counted(events, "event"),
@@ -216,24 +216,7 @@ fn misfits<'a>(all: impl Iterator<Item = &'a Kept>) -> Ignored {
 
 /// How many are ignored and why; nothing where none is.
 fn ignored(misfits: &Ignored) -> String {
-    let Ignored { damaged, other_format, other_rules, ahead_of_log, other_log } = *misfits;
-    let kinds = [
-        (damaged, "damaged"),
-        (other_format, "of another program"),
-        (other_rules, "folded by other rules"),
-        (ahead_of_log, "ahead of the log"),
-        (other_log, "of another log"),
-    ];
-    let said: Vec<String> = kinds
-        .iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, kind)| format!("{} {kind}", grouped(*count)))
-        .collect();
-    if said.is_empty() {
-        String::new()
-    } else {
-        format!(", {} ignored ({})", grouped(misfits.total()), said.join(", "))
-    }
+    if misfits.total() == 0 { String::new() } else { format!(", {} ignored ({misfits})", grouped(misfits.total())) }
 }
 
 const fn colour(misfit: Misfit) -> Color {
