@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use ephor_actors::{Config, Governor};
 use ephor_events::{Backend, Durability, EventLog, OpenError, Opened, Options, Progress, Reader, Stage, Torn};
 use ephor_governance::units::Timestamp;
+use ephor_snapshots::Keyframes;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cli::{CliError, Global};
@@ -25,6 +26,8 @@ pub struct OpenedReader {
     pub reader: Reader,
     /// What opening found; `None` where the log is read beside another process.
     pub opened: Option<Opened>,
+    /// The keyframes beside the log; `None` where the log is read beside another process, which has them.
+    pub keyframes: Option<Keyframes>,
     log: Option<EventLog>,
 }
 
@@ -108,7 +111,9 @@ pub fn open_reader(global: &Global) -> Result<OpenedReader, CliError> {
     match EventLog::open(dir, &options, &mut bar()) {
         Ok((log, opened)) => {
             report(&opened);
-            Ok(OpenedReader { reader: log.reader(), opened: Some(opened), log: Some(log) })
+            let keyframes = Keyframes::open(&log.derived());
+            let keyframes = keyframes.inspect_err(|error| tracing::warn!(%error, "keyframes cannot be read")).ok();
+            Ok(OpenedReader { reader: log.reader(), opened: Some(opened), keyframes, log: Some(log) })
         }
         Err(error) if cannot_be_written(&error) && options.backend == Backend::Chunks => open_shared(global),
         Err(error) => Err(open_failed(dir)(error)),
@@ -125,7 +130,7 @@ pub fn open_shared(global: &Global) -> Result<OpenedReader, CliError> {
         return Err(CliError::NoLog { dir: dir.clone() });
     }
     let reader = Reader::open_shared(dir, &mut bar()).map_err(open_failed(dir))?;
-    Ok(OpenedReader { reader, opened: None, log: None })
+    Ok(OpenedReader { reader, opened: None, keyframes: None, log: None })
 }
 
 /// How a command governs.
