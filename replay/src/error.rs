@@ -82,6 +82,16 @@ pub enum ReplayError {
         /// When that was recorded.
         recorded_at: Timestamp,
     },
+    /// A time before anything of the strategy had happened, in the source's time.
+    #[error("nothing of {stream} had happened by {at}: by the source's time it begins {first}")]
+    NotHappenedYet {
+        /// Which strategy.
+        stream: StreamId,
+        /// What was asked for.
+        at: Timestamp,
+        /// When its first event happened.
+        first: Timestamp,
+    },
     /// No decision, order or trace goes by this id.
     #[error("nothing in the log goes by {id:?}: give a seq, a trace id, or the id of an order, signal or trade")]
     UnknownId {
@@ -118,6 +128,7 @@ impl ReplayError {
             | Self::SeqOutside { .. }
             | Self::VersionOutside { .. }
             | Self::NotGovernedYet { .. }
+            | Self::NotHappenedYet { .. }
             | Self::UnknownId { .. }
             | Self::NeverHappened { .. } => false,
         }
@@ -134,6 +145,7 @@ impl ReplayError {
             | Self::SeqOutside { .. }
             | Self::VersionOutside { .. }
             | Self::NotGovernedYet { .. }
+            | Self::NotHappenedYet { .. }
             | Self::UnknownId { .. }
             | Self::NeverHappened { .. } => true,
         }

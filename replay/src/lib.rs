@@ -10,6 +10,7 @@ pub mod at;
 pub mod audit;
 mod error;
 pub mod fold;
+pub mod happened;
 mod nearest;
 mod streams;
 mod system;

@@ -5,5 +5,7 @@
 mod at;
 mod audit;
 mod fold;
+mod happened;
+mod random;
 mod why;
 mod world;
