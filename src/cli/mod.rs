@@ -11,6 +11,7 @@ mod operator;
 mod policy;
 mod print;
 mod rejects;
+mod replay;
 mod run;
 mod sentence;
 mod state;
@@ -64,6 +65,7 @@ enum Command {
     History(history::Args),
     Events(events::Args),
     Why(why::Args),
+    Replay(replay::Args),
     Audit(audit::Args),
     Verify(verify::Args),
     Policy(policy::Args),
@@ -87,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::History(args) => history::run(global, args),
         Command::Events(args) => events::run(global, args),
         Command::Why(args) => why::run(global, args),
+        Command::Replay(args) => replay::run(global, args),
         Command::Audit(args) => audit::run(global, args),
         Command::Verify(args) => verify::run(global, args),
         Command::Policy(args) => policy::run(global, args),
