@@ -92,6 +92,14 @@ pub enum ReplayError {
         /// When its first event happened.
         first: Timestamp,
     },
+    /// The earlier of two moments is the later one.
+    #[error("the first moment (seq {from}) is after the second (seq {to}): name the earlier one first")]
+    Backwards {
+        /// Where the first moment ends.
+        from: Seq,
+        /// Where the second does.
+        to: Seq,
+    },
     /// No decision, order or trace goes by this id.
     #[error("nothing in the log goes by {id:?}: give a seq, a trace id, or the id of an order, signal or trade")]
     UnknownId {
@@ -129,6 +137,7 @@ impl ReplayError {
             | Self::VersionOutside { .. }
             | Self::NotGovernedYet { .. }
             | Self::NotHappenedYet { .. }
+            | Self::Backwards { .. }
             | Self::UnknownId { .. }
             | Self::NeverHappened { .. } => false,
         }
@@ -146,6 +155,7 @@ impl ReplayError {
             | Self::VersionOutside { .. }
             | Self::NotGovernedYet { .. }
             | Self::NotHappenedYet { .. }
+            | Self::Backwards { .. }
             | Self::UnknownId { .. }
             | Self::NeverHappened { .. } => true,
         }

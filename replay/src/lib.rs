@@ -8,6 +8,7 @@
 
 pub mod at;
 pub mod audit;
+pub mod diff;
 mod error;
 pub mod fold;
 pub mod happened;

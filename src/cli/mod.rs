@@ -2,6 +2,7 @@
 
 mod audit;
 mod completions;
+mod diff;
 mod error;
 mod events;
 mod feed;
@@ -65,6 +66,7 @@ enum Command {
     History(history::Args),
     Events(events::Args),
     Why(why::Args),
+    Diff(diff::Args),
     Replay(replay::Args),
     Audit(audit::Args),
     Verify(verify::Args),
@@ -89,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::History(args) => history::run(global, args),
         Command::Events(args) => events::run(global, args),
         Command::Why(args) => why::run(global, args),
+        Command::Diff(args) => diff::run(global, args),
         Command::Replay(args) => replay::run(global, args),
         Command::Audit(args) => audit::run(global, args),
         Command::Verify(args) => verify::run(global, args),

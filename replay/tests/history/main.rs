@@ -4,6 +4,7 @@
 
 mod at;
 mod audit;
+mod diff;
 mod fold;
 mod happened;
 mod random;
