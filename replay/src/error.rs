@@ -5,6 +5,8 @@ use ephor_events::{ReadError, Seq, StreamId, Version};
 use ephor_governance::units::Timestamp;
 use ephor_snapshots::RestoreError;
 
+use crate::bisect::ConditionError;
+
 /// Why a question about the past has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
@@ -100,6 +102,9 @@ pub enum ReplayError {
         /// Where the second does.
         to: Seq,
     },
+    /// A condition cannot be asked of the states.
+    #[error(transparent)]
+    Condition(#[from] ConditionError),
     /// No decision, order or trace goes by this id.
     #[error("nothing in the log goes by {id:?}: give a seq, a trace id, or the id of an order, signal or trade")]
     UnknownId {
@@ -138,6 +143,7 @@ impl ReplayError {
             | Self::NotGovernedYet { .. }
             | Self::NotHappenedYet { .. }
             | Self::Backwards { .. }
+            | Self::Condition(_)
             | Self::UnknownId { .. }
             | Self::NeverHappened { .. } => false,
         }
@@ -156,6 +162,7 @@ impl ReplayError {
             | Self::NotGovernedYet { .. }
             | Self::NotHappenedYet { .. }
             | Self::Backwards { .. }
+            | Self::Condition(_)
             | Self::UnknownId { .. }
             | Self::NeverHappened { .. } => true,
         }

@@ -8,6 +8,7 @@
 
 pub mod at;
 pub mod audit;
+pub mod bisect;
 pub mod diff;
 mod error;
 pub mod fold;

@@ -1,6 +1,7 @@
 //! The command line: one file a command, each with its arguments, its help and an example.
 
 mod audit;
+mod bisect;
 mod completions;
 mod diff;
 mod error;
@@ -67,6 +68,7 @@ enum Command {
     Events(events::Args),
     Why(why::Args),
     Diff(diff::Args),
+    Bisect(bisect::Args),
     Replay(replay::Args),
     Audit(audit::Args),
     Verify(verify::Args),
@@ -92,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Events(args) => events::run(global, args),
         Command::Why(args) => why::run(global, args),
         Command::Diff(args) => diff::run(global, args),
+        Command::Bisect(args) => bisect::run(global, args),
         Command::Replay(args) => replay::run(global, args),
         Command::Audit(args) => audit::run(global, args),
         Command::Verify(args) => verify::run(global, args),

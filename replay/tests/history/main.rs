@@ -4,6 +4,7 @@
 
 mod at;
 mod audit;
+mod bisect;
 mod diff;
 mod fold;
 mod happened;
