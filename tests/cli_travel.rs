@@ -69,10 +69,15 @@ fn a_snapshot_that_is_not_what_the_events_give_is_named() {
     let mut state = moment.state;
     state.totals.trades += 1;
     let doctored = Restored { state, version: moment.version, at: moment.recorded_at, folded: 0 };
+    // What is kept already would not be kept again.
+    let tree = log.derived().tree("keyframes").unwrap();
+    for (key, _) in tree.range(.., false, usize::MAX).unwrap() {
+        tree.remove(&key).unwrap();
+    }
     let keyframes = Keyframes::open(&log.derived()).unwrap();
     keyframes.save(&reader, &StreamId::new(STRATEGY), &doctored).unwrap();
-    // Both hold on to the log.
-    drop((reader, keyframes));
+    // Each holds on to the log.
+    drop((reader, tree, keyframes));
     log.close().unwrap();
     let bad = desk.run(&["replay", "--against", "snapshots"]).ended(1);
     assert!(bad.out.contains("1 differ") && bad.out.contains(&format!("{STRATEGY} version 1526")), "{}", bad.out);

@@ -43,21 +43,12 @@ impl Serialize for Digest {
     }
 }
 
-impl Digest {
-    fn of<T: Serialize>(stream: &StreamId, state: &T) -> Result<Self, ReplayError> {
-        let mut hasher = blake3::Hasher::new();
-        serde_json::to_writer(&mut hasher, state)
-            .map_err(|source| ReplayError::Digest { stream: stream.clone(), source })?;
-        Ok(Self(*hasher.finalize().as_bytes()))
-    }
-}
-
 /// The digest of a strategy's state.
 ///
 /// # Errors
 /// [`ReplayError::Digest`] where the state has no JSON form.
 pub fn digest_of_strategy(id: &StrategyId, state: &strategy::State) -> Result<Digest, ReplayError> {
-    Digest::of(&StreamId::new(id.as_str()), state)
+    digest_of(&StreamId::new(id.as_str()), state)
 }
 
 /// The digest of the system's state.
@@ -65,7 +56,14 @@ pub fn digest_of_strategy(id: &StrategyId, state: &strategy::State) -> Result<Di
 /// # Errors
 /// [`ReplayError::Digest`] where the state has no JSON form.
 pub fn digest_of_system(state: &system::State) -> Result<Digest, ReplayError> {
-    Digest::of(&StreamId::system(), &SystemView::from(state))
+    digest_of(&StreamId::system(), &SystemView::from(state))
+}
+
+fn digest_of<T: Serialize>(stream: &StreamId, state: &T) -> Result<Digest, ReplayError> {
+    let mut hasher = blake3::Hasher::new();
+    serde_json::to_writer(&mut hasher, state)
+        .map_err(|source| ReplayError::Digest { stream: stream.clone(), source })?;
+    Ok(Digest(*hasher.finalize().as_bytes()))
 }
 
 /// A stream, folded.

@@ -1,6 +1,6 @@
 //! A condition asked of one state after another.
 //!
-//! Only the variables that it names are made, each time anew.
+//! Only the fields that it names are made, each time anew.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -36,7 +36,9 @@ impl<'a> Asking<'a> {
     pub(super) fn ask(&mut self, scene: &Scene<'_>) -> Result<Asked, ConditionError> {
         let roots: Vec<(&str, Value)> = self.roots.iter().map(|root| (*root, scene.value(root))).collect();
         for (root, value) in &roots {
-            self.context.add_variable_from_value(*root, cel_of(value));
+            let fields = self.condition.fields().iter().filter(|path| root_of(path) == Some(root));
+            let wanted: Vec<&[Step]> = fields.filter_map(|path| path.0.get(1..)).collect();
+            self.context.add_variable_from_value(*root, read(value, &wanted));
         }
         let field = |path: &Path| {
             let (_, value) = roots.iter().find(|(root, _)| root_of(path) == Some(root))?;
@@ -64,7 +66,11 @@ impl<'a> Asking<'a> {
 }
 
 fn root_of(path: &Path) -> Option<&str> {
-    match path.0.first()? {
+    name_of(path.0.first()?)
+}
+
+fn name_of(step: &Step) -> Option<&str> {
+    match step {
         Step::Field(name) => Some(name),
         Step::Entry(_) => None,
     }
@@ -75,6 +81,21 @@ fn inside<'v>(value: &'v Value, steps: &[Step]) -> Option<&'v Value> {
         Step::Field(name) => value.get(name),
         Step::Entry(index) => value.get(index),
     })
+}
+
+/// A value with no more of its fields than are wanted; whole where it is wanted itself.
+fn read(value: &Value, wanted: &[&[Step]]) -> Cel {
+    let Value::Object(fields) = value else { return cel_of(value) };
+    if wanted.iter().any(|steps| steps.is_empty()) {
+        return cel_of(value);
+    }
+    let names: BTreeSet<&str> = wanted.iter().filter_map(|steps| name_of(steps.first()?)).collect();
+    let field = |name: &str| {
+        let inner = wanted.iter().filter(|steps| steps.first().and_then(name_of) == Some(name));
+        let inner: Vec<&[Step]> = inner.filter_map(|steps| steps.get(1..)).collect();
+        Some((Key::from(name), read(fields.get(name)?, &inner)))
+    };
+    Cel::from(names.into_iter().filter_map(field).collect::<HashMap<Key, Cel>>())
 }
 
 fn cel_of(value: &Value) -> Cel {

@@ -12,7 +12,7 @@ use ephor_snapshots::{Evolve, Keyframes, restore};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Digest, digest_of_system};
+use super::{Digest, digest_of, digest_of_system};
 use crate::{ReplayError, at};
 
 /// The digest of a state kept elsewhere.
@@ -59,7 +59,7 @@ pub fn kept(reader: &Reader, keyframes: &Keyframes, to: Option<Seq>) -> Result<B
         let kept = if stream.is_system() {
             newest_of(reader, keyframes, stream, upto, system::evolve, |_, state| digest_of_system(state))
         } else {
-            newest_of(reader, keyframes, stream, upto, strategy::evolve, Digest::of)
+            newest_of(reader, keyframes, stream, upto, strategy::evolve, digest_of)
         };
         found.extend(kept?.map(|kept| (kept.stream.clone(), kept)));
     }

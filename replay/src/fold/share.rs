@@ -13,7 +13,7 @@ use ephor_governance::event::Event;
 use ephor_governance::units::Timestamp;
 use ephor_governance::{strategy, system};
 
-use super::{Digest, Held, Kept, Plan, Stream, digest_of_system};
+use super::{Digest, Held, Kept, Plan, Stream, digest_of, digest_of_system};
 use crate::streams::Streams;
 use crate::{PROGRESS_EVERY, Progress, ReplayError, decided_at};
 
@@ -87,7 +87,7 @@ struct Kind<S> {
     digest: fn(&StreamId, &S) -> Result<Digest, ReplayError>,
 }
 
-const STRATEGY: Kind<strategy::State> = Kind { evolve: strategy::evolve, digest: Digest::of };
+const STRATEGY: Kind<strategy::State> = Kind { evolve: strategy::evolve, digest: digest_of };
 const SYSTEM: Kind<system::State> = Kind { evolve: system::evolve, digest: |_, state| digest_of_system(state) };
 
 impl<S: Default> Own<S> {
