@@ -85,6 +85,19 @@ fn a_snapshot_that_is_not_what_the_events_give_is_named() {
     assert_eq!(held["against_snapshots"]["differ"], 1);
 }
 
+#[test]
+fn a_damaged_log_stops_every_thread_with_the_place() {
+    let desk = governed();
+    let chunk = desk.path("ephor-data/log/00000001.chunk");
+    let mut bytes = std::fs::read(&chunk).unwrap();
+    *bytes.get_mut(300_000).unwrap() ^= 1;
+    std::fs::write(&chunk, bytes).unwrap();
+    for threads in ["1", "3"] {
+        let said = desk.run(&["replay", "--threads", threads]).ended(3);
+        assert!(said.out.is_empty() && said.err.contains("the log is damaged at chunk 00000001"), "{said:?}");
+    }
+}
+
 /// A strategy with trades at 10:00 and 12:00, and one that happened at 11:00 but came in last.
 fn late() -> Desk {
     let desk = Desk::new();
