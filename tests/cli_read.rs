@@ -79,8 +79,8 @@ fn append(dir: &Path, doctored: bool) -> Seq {
     let (mut log, _) = EventLog::open(dir, &Options::default(), &mut |_| {}).unwrap();
     let reader = log.reader();
     let id: StrategyId = STRATEGY.parse().unwrap();
-    let moment = strategy_at(&reader, &id, Point::Now).unwrap();
-    let system = system_at(&reader, Point::Now).unwrap();
+    let moment = strategy_at(&reader, None, &id, Point::Now).unwrap();
+    let system = system_at(&reader, None, Point::Now).unwrap();
     let command = if doctored {
         let order = serde_json::json!({
             "id": "doctored", "instrument": "GBP/USD.SIM", "venue": null, "side": "buy", "qty": "1", "price": "1.5",

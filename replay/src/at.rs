@@ -7,7 +7,7 @@ use ephor_events::{Reader, Seq, StreamId, Version};
 use ephor_governance::ids::StrategyId;
 use ephor_governance::units::Timestamp;
 use ephor_governance::{strategy, system};
-use ephor_snapshots::{Evolve, Restored, restore};
+use ephor_snapshots::{Evolve, Keyframes, Restored, restore};
 use serde::de::DeserializeOwned;
 
 use crate::{ReplayError, nearest};
@@ -43,22 +43,31 @@ pub struct Moment<S> {
     pub newest: Version,
 }
 
-/// A strategy at a moment.
+/// A strategy at a moment, from the nearest keyframe before it where there are any.
 ///
 /// # Errors
 /// [`ReplayError::UnknownStrategy`], [`ReplayError::TimeBeforeLog`], [`ReplayError::SeqOutside`],
 /// [`ReplayError::VersionOutside`], [`ReplayError::NotGovernedYet`], and as reading.
-pub fn strategy_at(reader: &Reader, id: &StrategyId, point: Point) -> Result<Moment<strategy::State>, ReplayError> {
+pub fn strategy_at(
+    reader: &Reader,
+    keyframes: Option<&Keyframes>,
+    id: &StrategyId,
+    point: Point,
+) -> Result<Moment<strategy::State>, ReplayError> {
     known(reader, id)?;
-    moment(reader, &StreamId::new(id.as_str()), point, strategy::evolve)
+    moment(reader, keyframes, &StreamId::new(id.as_str()), point, strategy::evolve)
 }
 
 /// The system at a moment.
 ///
 /// # Errors
 /// As [`strategy_at`], without the strategy's own.
-pub fn system_at(reader: &Reader, point: Point) -> Result<Moment<system::State>, ReplayError> {
-    moment(reader, &StreamId::system(), point, system::evolve)
+pub fn system_at(
+    reader: &Reader,
+    keyframes: Option<&Keyframes>,
+    point: Point,
+) -> Result<Moment<system::State>, ReplayError> {
+    moment(reader, keyframes, &StreamId::system(), point, system::evolve)
 }
 
 /// The strategy, if the log has it.
@@ -76,10 +85,24 @@ pub fn known(reader: &Reader, id: &StrategyId) -> Result<(), ReplayError> {
 
 fn moment<S: Default + DeserializeOwned>(
     reader: &Reader,
+    keyframes: Option<&Keyframes>,
     stream: &StreamId,
     point: Point,
     evolve: Evolve<S>,
 ) -> Result<Moment<S>, ReplayError> {
+    let newest = reader.version_of(stream);
+    let version = version_of(reader, stream, point)?;
+    let Restored { state, version, .. } = restore(reader, keyframes, stream, Some(version), evolve)?;
+    let nowhere = (Seq(0), Timestamp::default());
+    let (seq, recorded_at) = if version.0 == 0 { nowhere } else { place_of(reader, stream, version)? };
+    Ok(Moment { stream: stream.clone(), state, version, seq, recorded_at, newest })
+}
+
+/// The version a stream had at a point. 0 only for the system: it may have no events yet.
+///
+/// # Errors
+/// As [`strategy_at`].
+pub(crate) fn version_of(reader: &Reader, stream: &StreamId, point: Point) -> Result<Version, ReplayError> {
     let newest = reader.version_of(stream);
     let version = match point {
         Point::Now => newest,
@@ -94,10 +117,7 @@ fn moment<S: Default + DeserializeOwned>(
         let (first, recorded_at) = place_of(reader, stream, Version(1))?;
         return Err(ReplayError::NotGovernedYet { stream: stream.clone(), first, recorded_at });
     }
-    let Restored { state, version, .. } = restore(reader, None, stream, Some(version), evolve)?;
-    let nowhere = (Seq(0), Timestamp::default());
-    let (seq, recorded_at) = if version.0 == 0 { nowhere } else { place_of(reader, stream, version)? };
-    Ok(Moment { stream: stream.clone(), state, version, seq, recorded_at, newest })
+    Ok(version)
 }
 
 /// The seq, if the log has it.
@@ -124,7 +144,10 @@ pub fn seq_at(reader: &Reader, at: Timestamp) -> Result<Seq, ReplayError> {
 }
 
 /// The version of the stream's last event at `seq` or before; 0 where there is none.
-fn version_at(reader: &Reader, stream: &StreamId, seq: Seq) -> Result<Version, ReplayError> {
+///
+/// # Errors
+/// As reading.
+pub fn version_at(reader: &Reader, stream: &StreamId, seq: Seq) -> Result<Version, ReplayError> {
     // Versions rise with seqs, so the last one is found by halving.
     let (mut before, mut after) = (0, reader.version_of(stream).0 + 1);
     while after - before > 1 {
@@ -136,7 +159,7 @@ fn version_at(reader: &Reader, stream: &StreamId, seq: Seq) -> Result<Version, R
 }
 
 /// Where an event of a stream stands in the whole log, and when it was recorded.
-fn place_of(reader: &Reader, stream: &StreamId, version: Version) -> Result<(Seq, Timestamp), ReplayError> {
+pub(crate) fn place_of(reader: &Reader, stream: &StreamId, version: Version) -> Result<(Seq, Timestamp), ReplayError> {
     let mut cursor = reader.stream(stream, version)?;
     let last = reader.version_of(stream);
     let outside = || ReplayError::VersionOutside { stream: stream.clone(), version, last };

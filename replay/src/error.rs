@@ -5,6 +5,8 @@ use ephor_events::{ReadError, Seq, SledError, StreamId, Version};
 use ephor_governance::units::Timestamp;
 use ephor_snapshots::{RestoreError, SaveError};
 
+use crate::bisect::ConditionError;
+
 /// Why a question about the past has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
@@ -88,6 +90,27 @@ pub enum ReplayError {
         /// When that was recorded.
         recorded_at: Timestamp,
     },
+    /// A time before anything of the strategy had happened, in the source's time.
+    #[error("nothing of {stream} had happened by {at}: by the source's time it begins {first}")]
+    NotHappenedYet {
+        /// Which strategy.
+        stream: StreamId,
+        /// What was asked for.
+        at: Timestamp,
+        /// When its first event happened.
+        first: Timestamp,
+    },
+    /// The earlier of two moments is the later one.
+    #[error("the first moment (seq {from}) is after the second (seq {to}): name the earlier one first")]
+    Backwards {
+        /// Where the first moment ends.
+        from: Seq,
+        /// Where the second does.
+        to: Seq,
+    },
+    /// A condition cannot be asked of the states.
+    #[error(transparent)]
+    Condition(#[from] ConditionError),
     /// No decision, order or trace goes by this id.
     #[error("nothing in the log goes by {id:?}: give a seq, a trace id, or the id of an order, signal or trade")]
     UnknownId {
@@ -126,6 +149,9 @@ impl ReplayError {
             | Self::SeqOutside { .. }
             | Self::VersionOutside { .. }
             | Self::NotGovernedYet { .. }
+            | Self::NotHappenedYet { .. }
+            | Self::Backwards { .. }
+            | Self::Condition(_)
             | Self::UnknownId { .. }
             | Self::NeverHappened { .. } => false,
         }
@@ -148,6 +174,9 @@ impl ReplayError {
             | Self::SeqOutside { .. }
             | Self::VersionOutside { .. }
             | Self::NotGovernedYet { .. }
+            | Self::NotHappenedYet { .. }
+            | Self::Backwards { .. }
+            | Self::Condition(_)
             | Self::UnknownId { .. }
             | Self::NeverHappened { .. } => true,
         }

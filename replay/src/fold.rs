@@ -2,17 +2,30 @@
 //!
 //! Ends with a digest a strategy and one for all: two machines that folded the same log print the same,
 //! and a state that was kept elsewhere can be held against it.
+//!
+//! More threads share the streams among them. Each reads the whole log for itself and decodes only its own
+//! streams: the reading is cheap, decoding and folding are not, and nothing is handed from one to another.
+//!
+//! Invariants: the digests do not depend on the number of threads; memory holds one state a stream.
 
-use ephor_events::codec::decode_all;
-use ephor_events::{CommitView, Head, Reader, Seq, StreamId, Version};
+mod kept;
+mod share;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+
+use ephor_events::{Head, Reader, Seq, StreamId, Version};
 use ephor_governance::ids::StrategyId;
 use ephor_governance::units::Timestamp;
 use ephor_governance::{strategy, system};
 pub use ephor_snapshots::Digest;
 use ephor_snapshots::Digested;
 
-use crate::streams::Streams;
-use crate::{PROGRESS_EVERY, Progress, ReplayError, decided_at};
+pub use kept::{Held, Kept, kept};
+
+use crate::{Progress, ReplayError, at};
+use share::{Part, Shares};
 
 /// The digest of a strategy's state.
 ///
@@ -62,23 +75,6 @@ impl<S: Default> Stream<S> {
             digest: Digest::default(),
         }
     }
-
-    fn fold(
-        &mut self,
-        commit: &CommitView<'_>,
-        evolve: fn(S, &ephor_governance::event::Event, Timestamp) -> S,
-    ) -> Result<(), ReplayError> {
-        let at = decided_at(commit);
-        let mut state = std::mem::take(&mut self.state);
-        for event in decode_all(commit) {
-            state = evolve(state, &event?, at);
-        }
-        self.state = state;
-        self.version = commit.last_version();
-        self.seq = commit.last_seq();
-        self.recorded_at = Timestamp::from_nanos(commit.recorded_at);
-        Ok(())
-    }
 }
 
 /// The log, folded.
@@ -88,48 +84,78 @@ pub struct Folded {
     pub strategies: Vec<Stream<strategy::State>>,
     /// The system.
     pub system: Stream<system::State>,
-    /// Where the log ended.
+    /// Where the fold ended. Its seq may stand within its last commit.
     pub head: Head,
     /// One for all: the names, versions and digests of every stream.
     pub digest: Digest,
+    /// The states that were to be held against, by the name of their stream.
+    pub held: Vec<Held>,
+    /// How many threads folded it.
+    pub threads: usize,
 }
 
-/// Folds the whole log.
+/// How far a log is folded, by how many threads, and what the states are held against on the way.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Up to and with this seq; the end of the log where `None`.
+    pub to: Option<Seq>,
+    /// How many threads; one where 0. Never more than there are streams.
+    pub threads: usize,
+    /// Digests of states kept elsewhere, by stream, none beyond `to`.
+    pub kept: BTreeMap<StreamId, Kept>,
+}
+
+/// Folds the whole log on this thread.
 ///
 /// # Errors
 /// [`ReplayError::Read`] and [`ReplayError::Decode`]; a state is never given with an event left out.
 pub fn fold(reader: &Reader, progress: &mut dyn FnMut(Progress)) -> Result<Folded, ReplayError> {
-    let total = reader.head().seq;
-    let mut strategies: Streams<Stream<strategy::State>> = Streams::new();
-    let mut system = Stream::empty(StreamId::system());
-    let mut head = Head { seq: Seq(0), commits: 0, ..reader.head() };
-    let mut cursor = reader.cursor(Seq(1))?;
-    while let Some(commit) = cursor.next()? {
-        if commit.stream.is_system() {
-            system.fold(&commit, system::evolve)?;
-        } else {
-            let stream = strategies.of(commit.stream_no, || Stream::empty(commit.stream.clone()));
-            stream.fold(&commit, strategy::evolve)?;
-        }
-        head.seq = commit.last_seq();
-        head.commits += 1;
-        head.recorded_at = commit.recorded_at;
-        if head.commits.is_multiple_of(PROGRESS_EVERY) {
-            progress(Progress { done: head.seq, total: total.max(head.seq) });
-        }
-    }
-    progress(Progress { done: head.seq, total: head.seq });
+    fold_with(reader, &Plan::default(), progress)
+}
 
-    let mut strategies: Vec<_> = strategies.into_values().collect();
-    strategies.sort_unstable_by(|a, b| a.stream.cmp(&b.stream));
-    let mut all = blake3::Hasher::new();
-    for strategy in &mut strategies {
-        strategy.digest = digest_of(&strategy.stream, &strategy.state)?;
-        add(&mut all, strategy);
+/// Folds the log as planned. What is appended meanwhile is left alone.
+///
+/// # Errors
+/// As [`fold`], and [`ReplayError::SeqOutside`] where the log does not have [`Plan::to`].
+pub fn fold_with(reader: &Reader, plan: &Plan, progress: &mut dyn FnMut(Progress)) -> Result<Folded, ReplayError> {
+    let end = plan.to.map_or_else(|| Ok(reader.head().seq), |to| at::within(reader, to))?;
+    let shares = Shares::of(reader, plan.threads);
+    let stop = AtomicBool::new(false);
+    let parts: Vec<Result<Part, ReplayError>> = thread::scope(|scope| {
+        let (shares, stop) = (&shares, &stop);
+        let fold = move |share, progress: &mut dyn FnMut(Progress)| {
+            share::fold(reader, shares, share, plan, end, stop, progress)
+        };
+        let others: Vec<_> = (1..shares.threads()).map(|share| scope.spawn(move || fold(share, &mut |_| {}))).collect();
+        let own = fold(0, progress);
+        let others =
+            others.into_iter().map(|other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        std::iter::once(own).chain(others).collect()
+    });
+    let mut all = Part::empty();
+    for part in parts {
+        all.take(part?);
     }
-    system.digest = digest_of_system(&system.state)?;
-    add(&mut all, &system);
-    Ok(Folded { strategies, system, head, digest: Digest(*all.finalize().as_bytes()) })
+    let Part { mut strategies, system, head, mut held } = all;
+    strategies.sort_unstable_by(|a, b| a.stream.cmp(&b.stream));
+    held.sort_unstable_by(|a, b| a.kept.stream.cmp(&b.kept.stream));
+    let system = match system {
+        Some(system) => system,
+        None => Stream { digest: digest_of_system(&system::State::default())?, ..Stream::empty(StreamId::system()) },
+    };
+    let mut hasher = blake3::Hasher::new();
+    for strategy in &strategies {
+        add(&mut hasher, strategy);
+    }
+    add(&mut hasher, &system);
+    Ok(Folded {
+        strategies,
+        system,
+        head,
+        digest: Digest(*hasher.finalize().as_bytes()),
+        held,
+        threads: shares.threads(),
+    })
 }
 
 fn add<S>(all: &mut blake3::Hasher, stream: &Stream<S>) {

@@ -8,8 +8,11 @@
 
 pub mod at;
 pub mod audit;
+pub mod bisect;
+pub mod diff;
 mod error;
 pub mod fold;
+pub mod happened;
 pub mod keyframes;
 mod nearest;
 pub mod states;

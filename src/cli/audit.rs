@@ -125,7 +125,7 @@ fn difference(first: &Difference) -> String {
 /// A bar over events, on standard error where that is a terminal.
 pub(super) fn bar(doing: &'static str) -> impl FnMut(Progress) {
     let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(8));
-    let template = "{msg} {wide_bar} {human_pos}/{human_len} events  {eta} left";
+    let template = "{msg} {wide_bar} {human_pos}/{human_len} events  {per_sec}  {eta} left";
     bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar.set_message(doing);
     move |progress| {

@@ -10,6 +10,7 @@ use ephor_governance::ids::StrategyId;
 use ephor_replay::at::{self, Moment, Point, strategy_at};
 use ephor_replay::states::{self, Kept};
 use ephor_replay::{Progress, ReplayError};
+use ephor_snapshots::Keyframes;
 use serde_json::{Value, json};
 
 use super::audit::bar;
@@ -17,7 +18,7 @@ use super::events::Place;
 use super::print::{self, Counted};
 use super::{CliError, Exit, Global};
 use crate::export::{self, Column, Format, Rows, tables};
-use crate::store;
+use crate::store::{self, OpenedReader};
 
 /// Write events, decisions or states as JSON lines, CSV or Parquet
 ///
@@ -84,7 +85,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
         ));
     }
     let opened = store::open_reader(global)?;
-    let span = Span::of(&opened.reader, args)?;
+    let span = Span::of(&opened, args)?;
     let rows = match &args.out {
         Some(path) => to_file(path, args, format, |rows| span.write(args, rows))?,
         None if format == Format::Parquet && io::stdout().is_terminal() => {
@@ -174,12 +175,14 @@ impl<'a> Counting<'a> {
 /// What of the log is asked for.
 struct Span<'a> {
     reader: &'a Reader,
+    keyframes: Option<&'a Keyframes>,
     from: Seq,
     to: Seq,
 }
 
 impl<'a> Span<'a> {
-    fn of(reader: &'a Reader, args: &Args) -> Result<Self, CliError> {
+    fn of(opened: &'a OpenedReader, args: &Args) -> Result<Self, CliError> {
+        let reader = &opened.reader;
         for id in &args.strategies {
             at::known(reader, id)?;
         }
@@ -191,7 +194,7 @@ impl<'a> Span<'a> {
                 "there is nothing between --from and --to: they name seq {from} and seq {to}, and the log ends at seq {last}"
             )));
         }
-        Ok(Self { reader, from, to })
+        Ok(Self { reader, keyframes: opened.keyframes.as_ref(), from, to })
     }
 
     fn write(&self, args: &Args, rows: &mut Counting<'_>) -> Result<(), CliError> {
@@ -245,7 +248,7 @@ impl<'a> Span<'a> {
                 continue;
             }
             let id = StrategyId::recorded(stream.as_str().into());
-            let found = match strategy_at(self.reader, &id, Point::Seq(self.to)) {
+            let found = match strategy_at(self.reader, self.keyframes, &id, Point::Seq(self.to)) {
                 // It came under governance later than this.
                 Err(ReplayError::NotGovernedYet { .. }) => continue,
                 found => found?,

@@ -1,7 +1,9 @@
 //! The command line: one file a command, each with its arguments, its help and an example.
 
 mod audit;
+mod bisect;
 mod completions;
+mod diff;
 mod error;
 mod events;
 mod export;
@@ -12,6 +14,7 @@ mod operator;
 mod policy;
 mod print;
 mod rejects;
+mod replay;
 mod run;
 mod sentence;
 mod snapshots;
@@ -68,6 +71,9 @@ enum Command {
     Step(step::Args),
     Events(events::Args),
     Why(why::Args),
+    Diff(diff::Args),
+    Bisect(bisect::Args),
+    Replay(replay::Args),
     Audit(audit::Args),
     Verify(verify::Args),
     Export(export::Args),
@@ -94,6 +100,9 @@ pub fn main() -> ExitCode {
         Command::Step(args) => step::run(global, args),
         Command::Events(args) => events::run(global, args),
         Command::Why(args) => why::run(global, args),
+        Command::Diff(args) => diff::run(global, args),
+        Command::Bisect(args) => bisect::run(global, args),
+        Command::Replay(args) => replay::run(global, args),
         Command::Audit(args) => audit::run(global, args),
         Command::Verify(args) => verify::run(global, args),
         Command::Export(args) => export::run(global, args),

@@ -12,11 +12,12 @@ use ephor_governance::verdict::Action;
 use ephor_governance::{system, token};
 use ephor_replay::at::{Moment, Point, strategy_at, system_at};
 use ephor_replay::fold::{Digest, digest_of_strategy, digest_of_system};
+use ephor_replay::happened::{Happened, Reading, strategy_by, system_by};
 use ephor_replay::{SystemView, covers};
 use serde_json::{Value, json};
 
 use super::events::moment;
-use super::print::{self, BOLD, DIM, amount, percent, styled, time};
+use super::print::{self, BOLD, Counted, DIM, amount, percent, styled, time};
 use super::sentence::{self, figure, record, scope_name, signed};
 use super::{CliError, Exit, Global};
 use crate::store;
@@ -35,6 +36,15 @@ pub(super) struct Args {
     /// As it was known at this time, UTC where no zone is given
     #[arg(long, value_name = "TIME", value_parser = moment, group = "point")]
     at: Option<Timestamp>,
+    /// With --at: what had been recorded by that time, which is what was known; so it is if nothing is said
+    #[arg(long, requires = "at", conflicts_with = "as_happened")]
+    as_known: bool,
+    /// With --at: what had happened by that time in the source's own time, recorded by then or later
+    ///
+    /// Recorded events, in the order they happened: a reading of the record. What followed from a late trade stands
+    /// as it was recorded with it; nothing is decided again.
+    #[arg(long, requires = "at")]
+    as_happened: bool,
     /// After this event of the whole log
     #[arg(long, value_name = "N", group = "point")]
     seq: Option<u64>,
@@ -45,39 +55,54 @@ pub(super) struct Args {
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
     let opened = store::open_reader(global)?;
+    let keyframes = opened.keyframes.as_ref();
     let point = match (args.at, args.seq, args.version) {
         (Some(at), _, _) => Point::Time(at),
         (None, Some(seq), _) => Point::Seq(Seq(seq)),
         (None, None, Some(version)) => Point::Version(Version(version)),
         (None, None, None) => Point::Now,
     };
+    let by = args.at.filter(|_| args.as_happened);
     if args.strategy == "system" {
-        let moment = system_at(&opened.reader, point)?;
+        let (moment, reading) = match by {
+            Some(by) => apart(system_by(&opened.reader, keyframes, by)?),
+            None => (system_at(&opened.reader, keyframes, point)?, None),
+        };
         let digest = digest_of_system(&moment.state)?;
         let value = to_json(&SystemView::from(&moment.state));
         if global.json {
-            print::json(&as_json(&moment, digest, &value))?;
+            print::json(&as_json(&moment, reading.as_ref(), digest, &value))?;
         } else {
-            print::out(system_text(&moment, digest))?;
+            print::out(system_text(&moment, reading.as_ref(), digest))?;
         }
         return Ok(Exit::Done);
     }
     let id: StrategyId = args.strategy.parse().map_err(|error| CliError::usage(format!("{error}")))?;
-    let moment = strategy_at(&opened.reader, &id, point)?;
+    let (moment, reading) = match by {
+        Some(by) => apart(strategy_by(&opened.reader, keyframes, &id, by)?),
+        None => (strategy_at(&opened.reader, keyframes, &id, point)?, None),
+    };
     let digest = digest_of_strategy(&id, &moment.state)?;
     let around = if moment.seq.0 == 0 { Point::Now } else { upto(point, moment.seq) };
-    let system = system_at(&opened.reader, around)?.state;
+    let system = match by {
+        Some(by) => system_by(&opened.reader, keyframes, by)?.moment.state,
+        None => system_at(&opened.reader, keyframes, around)?.state,
+    };
     if global.json {
-        let mut value = as_json(&moment, digest, &to_json(&moment.state));
+        let mut value = as_json(&moment, reading.as_ref(), digest, &to_json(&moment.state));
         if let Some(fields) = value.as_object_mut() {
             fields.insert("kills".to_owned(), json!(covering(&id, &moment.state, &system)));
             fields.insert("policy_id".to_owned(), json!(system.policy_id));
         }
         print::json(&value)?;
     } else {
-        print::out(strategy_text(&id, &moment, digest, &system))?;
+        print::out(strategy_text(&id, &moment, reading.as_ref(), digest, &system))?;
     }
     Ok(Exit::Done)
+}
+
+fn apart<S>(happened: Happened<S>) -> (Moment<S>, Option<Reading>) {
+    (happened.moment, Some(happened.reading))
 }
 
 /// The system at the same moment: a version of the strategy's is the seq of its event.
@@ -94,7 +119,7 @@ fn covering(id: &StrategyId, state: &State, system: &system::State) -> Vec<Value
     view.kills.iter().filter(|kill| covers(kill.scope, id, instrument.into_iter())).map(|kill| json!(kill)).collect()
 }
 
-fn as_json<S>(moment: &Moment<S>, digest: Digest, state: &Value) -> Value {
+fn as_json<S>(moment: &Moment<S>, reading: Option<&Reading>, digest: Digest, state: &Value) -> Value {
     json!({
         "stream": moment.stream,
         "version": moment.version,
@@ -102,6 +127,7 @@ fn as_json<S>(moment: &Moment<S>, digest: Digest, state: &Value) -> Value {
         "seq": moment.seq,
         "recorded_at": moment.recorded_at,
         "digest": digest,
+        "as_happened": reading,
         "state": state,
     })
 }
@@ -110,14 +136,35 @@ fn as_json<S>(moment: &Moment<S>, digest: Digest, state: &Value) -> Value {
 struct Page(String);
 
 impl Page {
-    fn of<S>(moment: &Moment<S>, digest: Digest) -> Self {
+    fn of<S>(moment: &Moment<S>, reading: Option<&Reading>, digest: Digest) -> Self {
         let Moment { stream, version, newest, seq, recorded_at, .. } = moment;
         let newer = if version < newest { format!(" of {newest}") } else { String::new() };
         let mut page = Self(format!("{}\n", styled(BOLD, stream)));
-        page.line("as of", format_args!("seq {seq}, version {version}{newer}, {}", time(*recorded_at)));
+        match reading {
+            None => page.line("as of", format_args!("seq {seq}, version {version}{newer}, {}", time(*recorded_at))),
+            Some(reading) => page.reading(reading, format_args!("seq {seq}, version {version}{newer}")),
+        }
         let short: String = digest.to_string().chars().take(16).collect();
         page.line("digest", short);
         page
+    }
+
+    /// How what had happened differs from what was known.
+    fn reading(&mut self, reading: &Reading, last: impl Display) {
+        let Reading { at, commits, late, ahead, moved } = *reading;
+        self.line("as happened by", format_args!("{}, in the source's time: {}", time(at), Counted(commits, "commit")));
+        self.line("last to happen", last);
+        match late {
+            0 => self.line("recorded later", "nothing"),
+            late => self.line("recorded later", format_args!("{}, unknown at that time", Counted(late, "commit"))),
+        }
+        if moved > 0 {
+            self.line("out of order", format_args!("{}, put where they happened", Counted(moved, "commit")));
+        }
+        if ahead > 0 {
+            self.line("left out", format_args!("{}, recorded by then but dated after it", Counted(ahead, "commit")));
+        }
+        self.line("", styled(DIM, "recorded events in the order they happened; nothing is decided again"));
     }
 
     fn section(&mut self, name: &str) {
@@ -133,9 +180,15 @@ impl Page {
     }
 }
 
-fn strategy_text(id: &StrategyId, moment: &Moment<State>, digest: Digest, system: &system::State) -> String {
+fn strategy_text(
+    id: &StrategyId,
+    moment: &Moment<State>,
+    reading: Option<&Reading>,
+    digest: Digest,
+    system: &system::State,
+) -> String {
     let state = &moment.state;
-    let mut page = Page::of(moment, digest);
+    let mut page = Page::of(moment, reading, digest);
     let evidence = &state.maturity.evidence;
     page.section("Level");
     page.line("level", format_args!("{} since {}", state.maturity.level, time(evidence.entered_at)));
@@ -246,9 +299,9 @@ fn totals_text(page: &mut Page, state: &State) {
     page.line("decisions", if decisions.is_empty() { "none".to_owned() } else { decisions.join(", ") });
 }
 
-fn system_text(moment: &Moment<system::State>, digest: Digest) -> String {
+fn system_text(moment: &Moment<system::State>, reading: Option<&Reading>, digest: Digest) -> String {
     let state = &moment.state;
-    let mut page = Page::of(moment, digest);
+    let mut page = Page::of(moment, reading, digest);
     page.section("Policy");
     let adopted = if state.policy_adopted { "" } else { " (the default; nobody has adopted one)" };
     page.line("id", format_args!("{}{adopted}", state.policy_id));

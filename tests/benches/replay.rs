@@ -13,6 +13,7 @@ use ephor_events::{Cause, Commit, EventLog, Options, Reader, Seq};
 use ephor_governance::units::Timestamp;
 use ephor_governance::{strategy, system};
 use ephor_replay::audit::{Rules, Scope};
+use ephor_replay::fold::{Plan, fold_with};
 
 const ROUNDS: usize = 9;
 
@@ -78,7 +79,9 @@ fn median(mut values: Vec<f64>) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "a rate")]
 fn replay(reader: &Reader, commits: &[Commit]) {
     let events: usize = commits.iter().map(|commit| commit.events.len()).sum();
-    let (mut floors, mut folds, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut floors, mut folds, mut ratios, mut shared) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let plan = Plan { threads, ..Plan::default() };
     for _ in 0..ROUNDS {
         let start = Instant::now();
         std::hint::black_box(floor(commits));
@@ -86,6 +89,9 @@ fn replay(reader: &Reader, commits: &[Commit]) {
         let start = Instant::now();
         std::hint::black_box(ephor_replay::fold::fold(reader, &mut |_| {}).unwrap());
         let fold = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        std::hint::black_box(fold_with(reader, &plan, &mut |_| {}).unwrap());
+        shared.push(fold / start.elapsed().as_secs_f64());
         floors.push(events as f64 / floor);
         folds.push(events as f64 / fold);
         ratios.push(floor / fold);
@@ -94,6 +100,7 @@ fn replay(reader: &Reader, commits: &[Commit]) {
     println!("  floor  {:9.0} events a second   decode and fold of the same events from memory", median(floors));
     println!("  replay {:9.0} events a second", median(folds));
     println!("  ratio  {:9.2}", median(ratios));
+    println!("  {threads} threads to one {:.2}", median(shared));
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate")]

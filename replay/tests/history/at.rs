@@ -17,11 +17,11 @@ fn every_way_to_name_a_moment_gives_the_same_state() {
     let reader = world.reader();
     let last = Seq(closed.0 + 1);
     for point in [Point::Seq(last), Point::Time(recorded_at), Point::Version(version), Point::Seq(Seq(last.0 + 1))] {
-        let moment = strategy_at(&reader, &read(MOMENTUM), point).unwrap();
+        let moment = strategy_at(&reader, None, &read(MOMENTUM), point).unwrap();
         assert_eq!((&moment.state, moment.version, moment.seq), (&then, version, last), "{point:?}");
         assert_eq!((moment.recorded_at, moment.newest), (recorded_at, Version(version.0 + 2)));
     }
-    let now = strategy_at(&reader, &read(MOMENTUM), Point::Now).unwrap();
+    let now = strategy_at(&reader, None, &read(MOMENTUM), Point::Now).unwrap();
     assert_eq!(now.state, world.strategies[&read(MOMENTUM)].0);
 }
 
@@ -29,7 +29,7 @@ fn every_way_to_name_a_moment_gives_the_same_state() {
 fn between_the_events_of_a_commit_there_is_a_moment_too() {
     let mut world = World::registered();
     let closed = world.close(MOMENTUM, "-10");
-    let moment = strategy_at(&world.reader(), &read(MOMENTUM), Point::Seq(closed)).unwrap();
+    let moment = strategy_at(&world.reader(), None, &read(MOMENTUM), Point::Seq(closed)).unwrap();
     assert_eq!(moment.state.totals.trades, 1);
     assert_eq!(moment.state.health.window_trades, 0, "health is updated by the event after it");
 }
@@ -38,8 +38,8 @@ fn between_the_events_of_a_commit_there_is_a_moment_too() {
 fn the_system_has_moments_too() {
     let mut world = World::registered();
     let killed = world.kill(ephor_governance::event::Scope::All);
-    assert!(system_at(&world.reader(), Point::Seq(Seq(killed.0 - 1))).unwrap().state.kills.is_empty());
-    assert_eq!(system_at(&world.reader(), Point::Now).unwrap().state.kills.len(), 1);
+    assert!(system_at(&world.reader(), None, Point::Seq(Seq(killed.0 - 1))).unwrap().state.kills.is_empty());
+    assert_eq!(system_at(&world.reader(), None, Point::Now).unwrap().state.kills.len(), 1);
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn a_moment_that_never_was_says_what_there_is() {
     let mut world = World::registered();
     let registered = world.register(REVERSION);
     let reader = world.reader();
-    let refused = |strategy: &str, point| strategy_at(&reader, &read(strategy), point).unwrap_err();
+    let refused = |strategy: &str, point| strategy_at(&reader, None, &read(strategy), point).unwrap_err();
     assert!(matches!(refused("nobody", Point::Now), ReplayError::UnknownStrategy { .. }));
     assert!(matches!(refused(MOMENTUM, Point::Seq(Seq(99))), ReplayError::SeqOutside { last: Seq(3), .. }));
     assert!(matches!(refused(MOMENTUM, Point::Seq(Seq(0))), ReplayError::SeqOutside { .. }));

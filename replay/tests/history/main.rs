@@ -4,9 +4,13 @@
 
 mod at;
 mod audit;
+mod bisect;
+mod diff;
 mod fold;
-mod timeline;
+mod happened;
 mod keyframes;
+mod random;
+mod timeline;
 mod why;
 mod why_otherwise;
 mod world;

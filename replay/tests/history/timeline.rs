@@ -36,7 +36,9 @@ fn a_state_is_the_same_whichever_way_one_came_to_it() {
     for version in forwards.chain(backwards).chain([last, 1, last / 2, last / 2 - 1, last / 2 - 40]) {
         let expected = match version {
             0 => strategy::State::default(),
-            _any => strategy_at(&world.reader(), &read(MOMENTUM), Point::Version(Version(version))).unwrap().state,
+            _any => {
+                strategy_at(&world.reader(), None, &read(MOMENTUM), Point::Version(Version(version))).unwrap().state
+            }
         };
         assert_eq!(timeline.state(Version(version)).unwrap(), expected, "version {version}");
     }

@@ -18,7 +18,7 @@ use ephor_governance::strategy::{self, Command, Context};
 use ephor_governance::system;
 use ephor_governance::trade::{Direction, Trade};
 use ephor_governance::units::{Amount, Timestamp};
-use ephor_snapshots::Keyframes;
+use ephor_snapshots::{Keyframes, Restored};
 
 /// Anything that is read from text.
 pub(crate) fn read<T: FromStr<Err: Debug>>(text: &str) -> T {
@@ -41,6 +41,8 @@ pub(crate) struct World {
     pub(crate) system: View,
     pub(crate) strategies: BTreeMap<StrategyId, (strategy::State, Version)>,
     pub(crate) at: Timestamp,
+    /// When what comes next happened, where that is not when it is recorded.
+    pub(crate) happened: Option<Timestamp>,
     trades: usize,
 }
 
@@ -52,6 +54,7 @@ impl World {
             system: (Version(0), system::State::default()),
             strategies: BTreeMap::new(),
             at: second(0),
+            happened: None,
             trades: 0,
         }
     }
@@ -75,6 +78,7 @@ impl World {
         self.log.reader()
     }
 
+    /// The keyframes beside the log.
     pub(crate) fn keyframes(&self) -> Keyframes {
         Keyframes::open(&self.log.derived()).unwrap()
     }
@@ -84,6 +88,23 @@ impl World {
         let tree = self.log.derived().tree("keyframes").unwrap();
         let all = tree.range(.., false, usize::MAX).unwrap();
         (tree, all)
+    }
+
+    /// Saves a keyframe of a strategy as it stands, or as it is told to.
+    pub(crate) fn keep(&self, strategy: &str, as_if: Option<strategy::State>) {
+        let (state, version) = self.strategies[&read(strategy)].clone();
+        let restored = Restored { state: as_if.unwrap_or(state), version, at: self.at, folded: 0 };
+        self.keyframes().save(&self.reader(), &StreamId::new(strategy), &restored).unwrap();
+    }
+
+    /// As [`World::tell`], but what the rules refuse is left out.
+    pub(crate) fn ask(&mut self, strategy: &str, command: &Command) {
+        let id: StrategyId = read(strategy);
+        let state = self.strategies.get(&id).map(|(state, _)| state.clone()).unwrap_or_default();
+        let context = Context { at: self.at, system: &self.system.1 };
+        if strategy::decide(&state, &id, command, &context).is_ok() {
+            self.tell(strategy, command);
+        }
     }
 
     /// Decides on the newest system and appends; gives the seq of the first event.
@@ -122,7 +143,7 @@ impl World {
             stream: StreamId::new(strategy),
             expected: version,
             decided_at: self.at,
-            occurred_at: self.at,
+            occurred_at: self.happened.unwrap_or(self.at),
             trace: format!("trace-{}", self.log.head().seq.0 + 1).into(),
             key: command.and_then(Command::key),
             instrument: command.and_then(Command::instrument).map(InstrumentId::text),
@@ -142,7 +163,7 @@ impl World {
             stream: StreamId::system(),
             expected: self.system.0,
             decided_at: self.at,
-            occurred_at: self.at,
+            occurred_at: self.happened.unwrap_or(self.at),
             trace: "".into(),
             key: command.key(),
             instrument: None,

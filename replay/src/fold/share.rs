@@ -1,0 +1,196 @@
+//! One thread's share of a fold: some of the streams, each folded from its first event to the end.
+//!
+//! Streams are dealt out by the number of their events, the longest first, to whoever has least: so a log
+//! whose streams are of like length keeps every thread busy, and one that is mostly one stream does not.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ephor_events::codec::decode_all;
+use ephor_events::{CommitView, Head, Reader, Seq, StreamId, Version};
+use ephor_governance::event::Event;
+use ephor_governance::units::Timestamp;
+use ephor_governance::{strategy, system};
+
+use super::{Digest, Held, Kept, Plan, Stream, digest_of, digest_of_system};
+use crate::streams::Streams;
+use crate::{PROGRESS_EVERY, Progress, ReplayError, decided_at};
+
+/// Which thread folds which stream.
+pub(super) struct Shares {
+    threads: usize,
+    of: BTreeMap<StreamId, usize>,
+}
+
+impl Shares {
+    /// Deals the log's streams out to at most so many threads.
+    pub(super) fn of(reader: &Reader, threads: usize) -> Self {
+        let mut streams = reader.streams();
+        let threads = threads.min(streams.len()).max(1);
+        streams.sort_by_key(|(_, version)| Reverse(*version));
+        let mut load = vec![0_u64; threads];
+        let mut of = BTreeMap::new();
+        for (stream, Version(events)) in streams {
+            let least = load.iter_mut().enumerate().min_by_key(|(_, load)| **load);
+            let share = least.map_or(0, |(share, load)| {
+                *load += events;
+                share
+            });
+            of.insert(stream, share);
+        }
+        Self { threads, of }
+    }
+
+    pub(super) const fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// A stream that was not there when the streams were dealt out goes to the first.
+    fn holds(&self, share: usize, stream: &StreamId) -> bool {
+        self.of.get(stream).copied().unwrap_or_default() == share
+    }
+}
+
+/// What a thread has folded.
+pub(super) struct Part {
+    pub(super) strategies: Vec<Stream<strategy::State>>,
+    pub(super) system: Option<Stream<system::State>>,
+    pub(super) head: Head,
+    pub(super) held: Vec<Held>,
+}
+
+impl Part {
+    pub(super) fn empty() -> Self {
+        let head = Head { seq: Seq(0), hash: ephor_events::Hash::genesis(), recorded_at: i64::MIN, commits: 0 };
+        Self { strategies: Vec::new(), system: None, head, held: Vec::new() }
+    }
+
+    /// Takes another part in: every thread came to the same end.
+    pub(super) fn take(&mut self, other: Self) {
+        self.strategies.extend(other.strategies);
+        self.system = self.system.take().or(other.system);
+        self.head = other.head;
+        self.held.extend(other.held);
+    }
+}
+
+/// A stream on its way, and what it is to be held against.
+struct Own<S> {
+    stream: Stream<S>,
+    kept: Option<Kept>,
+}
+
+/// How a state of one kind goes on and what it is known by.
+struct Kind<S> {
+    evolve: fn(S, &Event, Timestamp) -> S,
+    digest: fn(&StreamId, &S) -> Result<Digest, ReplayError>,
+}
+
+const STRATEGY: Kind<strategy::State> = Kind { evolve: strategy::evolve, digest: digest_of };
+const SYSTEM: Kind<system::State> = Kind { evolve: system::evolve, digest: |_, state| digest_of_system(state) };
+
+impl<S: Default> Own<S> {
+    fn new(stream: &StreamId, plan: &Plan) -> Self {
+        let kept = plan.kept.get(stream).cloned();
+        Self { stream: Stream::empty(stream.clone()), kept }
+    }
+
+    /// Folds the events of a commit up to `end`.
+    fn fold(
+        &mut self,
+        commit: &CommitView<'_>,
+        end: Seq,
+        kind: &Kind<S>,
+        held: &mut Vec<Held>,
+    ) -> Result<(), ReplayError> {
+        let at = decided_at(commit);
+        let last = commit.last_seq().min(end);
+        let stream = &mut self.stream;
+        let mut state = std::mem::take(&mut stream.state);
+        for (event, _) in decode_all(commit).zip(commit.seq.0..=last.0) {
+            state = (kind.evolve)(state, &event?, at);
+        }
+        stream.state = state;
+        stream.version = Version(commit.version.0 + (last.0 - commit.seq.0));
+        stream.seq = last;
+        stream.recorded_at = Timestamp::from_nanos(commit.recorded_at);
+        if let Some(kept) = self.kept.take_if(|kept| kept.version <= stream.version) {
+            let folded =
+                if kept.version == stream.version { Some((kind.digest)(&stream.stream, &stream.state)?) } else { None };
+            held.push(Held { kept, seq: last, folded });
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, kind: &Kind<S>) -> Result<Stream<S>, ReplayError> {
+        self.stream.digest = (kind.digest)(&self.stream.stream, &self.stream.state)?;
+        Ok(self.stream)
+    }
+}
+
+/// Folds one share of the log, up to and with `end`. Sets `stop` where it fails, and gives up where that is
+/// set.
+pub(super) fn fold(
+    reader: &Reader,
+    shares: &Shares,
+    share: usize,
+    plan: &Plan,
+    end: Seq,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Part, ReplayError> {
+    let folded = try_fold(reader, shares, share, plan, end, stop, progress);
+    if folded.is_err() {
+        stop.store(true, Ordering::Relaxed);
+    }
+    folded
+}
+
+fn try_fold(
+    reader: &Reader,
+    shares: &Shares,
+    share: usize,
+    plan: &Plan,
+    end: Seq,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Part, ReplayError> {
+    let mut strategies: Streams<Option<Own<strategy::State>>> = Streams::new();
+    let mut system: Option<Own<system::State>> = None;
+    let mut part = Part::empty();
+    let mut cursor = reader.cursor(Seq(1))?;
+    while part.head.seq < end {
+        let Some(commit) = cursor.next()? else { break };
+        if commit.stream.is_system() {
+            if shares.holds(share, commit.stream) {
+                let own = system.get_or_insert_with(|| Own::new(commit.stream, plan));
+                own.fold(&commit, end, &SYSTEM, &mut part.held)?;
+            }
+        } else {
+            let new = || shares.holds(share, commit.stream).then(|| Own::new(commit.stream, plan));
+            if let Some(own) = strategies.of(commit.stream_no, new) {
+                own.fold(&commit, end, &STRATEGY, &mut part.held)?;
+            }
+        }
+        let head = &mut part.head;
+        head.seq = commit.last_seq().min(end);
+        head.commits += 1;
+        head.recorded_at = commit.recorded_at;
+        if head.seq == end {
+            head.hash = commit.hash();
+        }
+        if head.commits.is_multiple_of(PROGRESS_EVERY) {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            progress(Progress { done: head.seq, total: end });
+        }
+    }
+    progress(Progress { done: part.head.seq, total: part.head.seq });
+    for own in strategies.into_values().flatten() {
+        part.strategies.push(own.finish(&STRATEGY)?);
+    }
+    part.system = system.map(|own| own.finish(&SYSTEM)).transpose()?;
+    Ok(part)
+}
