@@ -6,7 +6,7 @@
 mod cli;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{sleep, spawn};
@@ -50,11 +50,12 @@ impl Terminal {
         let to = Arc::clone(&shown);
         spawn(move || {
             let mut bytes = [0; 4096];
-            while let Ok(count) = output.read(&mut bytes) {
-                if count == 0 {
-                    break;
+            loop {
+                match output.read(&mut bytes) {
+                    Ok(count) if count > 0 => to.lock().unwrap().process(&bytes[..count]),
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Ok(_) | Err(_) => break,
                 }
-                to.lock().unwrap().process(&bytes[..count]);
             }
         });
         let keys = pair.master.take_writer().unwrap();
