@@ -208,14 +208,12 @@ fn picture(
         .map_err(CliError::Output)
 }
 
-/// Whether the system has asked the program to end. In raw mode ctrl-C is a key, not a signal.
+/// Whether the system has asked the program to end, from here on. In raw mode ctrl-C is a key, not a signal.
 fn stop_on_signal() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     #[cfg(unix)]
-    {
-        let stop = Arc::clone(&stop);
-        // Without this thread a signal ends the program the hard way; the view itself is none the worse.
-        drop(std::thread::Builder::new().name("signals".to_owned()).spawn(move || signalled(&stop)));
+    if let Err(error) = listen(&stop) {
+        tracing::warn!(%error, "a signal will end the view without giving the terminal back");
     }
     stop
 }
@@ -228,23 +226,30 @@ async fn gone() {
     }
 }
 
+/// Listens before it returns: a signal that comes while the terminal is being taken over is not missed.
 #[cfg(unix)]
-fn signalled(stop: &AtomicBool) {
+fn listen(stop: &Arc<AtomicBool>) -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-    runtime.block_on(async {
-        let kinds = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()];
-        let [Ok(mut terminate), Ok(mut hangup), Ok(mut interrupt)] = kinds.map(signal) else { return };
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-            _ = interrupt.recv() => {}
-            () = gone() => {}
-        }
-        stop.store(true, Ordering::Relaxed);
-        // Where the terminal itself has gone away, waiting for a key never comes back to look.
-        tokio::time::sleep(10 * WAIT).await;
-        give_back();
-        std::process::exit(Exit::Interrupted.code().into());
-    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let [mut terminate, mut hangup, mut interrupt] = {
+        let _entered = runtime.enter();
+        [signal(SignalKind::terminate())?, signal(SignalKind::hangup())?, signal(SignalKind::interrupt())?]
+    };
+    let stop = Arc::clone(stop);
+    let wait = move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
+                _ = interrupt.recv() => {}
+                () = gone() => {}
+            }
+            stop.store(true, Ordering::Relaxed);
+            // Where the terminal itself has gone away, waiting for a key never comes back to look.
+            tokio::time::sleep(10 * WAIT).await;
+            give_back();
+            std::process::exit(Exit::Interrupted.code().into());
+        });
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop)
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ephor_events::Seq;
-use ephor_governance::event::Event;
+use ephor_governance::drift::{Baseline, Metric};
+use ephor_governance::event::{Event, RecordedBaseline};
 use ephor_governance::maturity::{self, Level};
 use ephor_governance::policy::Policy;
 use ephor_governance::strategy::{self, Command, Context, State};
@@ -128,6 +129,60 @@ fn small_histories_agree_with_every_set_tried() {
         climbs += usize::from(!fell);
     }
     assert!(falls > 40 && climbs > 10 && larger > 5, "{falls} falls, {climbs} climbs, {larger} larger sets");
+}
+
+#[test]
+fn small_drifts_agree_with_every_set_tried() {
+    let mut policy = Policy::default();
+    policy.drift_detector.trades_min = 3;
+    policy.maturity.demotion_loss_streak = 50;
+    let metrics = [(Metric::WinRate, 0.6), (Metric::Sharpe, 0.3), (Metric::ProfitFactor, 1.6), (Metric::AvgRr, 0.3)];
+    let promised = Command::RecordBaseline(RecordedBaseline {
+        id: read("baseline"),
+        period_start: None,
+        period_end: None,
+        baseline: Baseline { trades: 100, metrics: metrics.into() },
+    });
+    let world_without = |trades: &[i64], without: &BTreeSet<usize>| {
+        let mut world = World::empty();
+        world.adopt(policy.clone());
+        world.register(MOMENTUM);
+        world.tell(MOMENTUM, &promised);
+        let mut seqs = Vec::new();
+        for (place, pnl) in trades.iter().enumerate() {
+            let command = world.trade(&pnl.to_string());
+            if !without.contains(&place) {
+                seqs.push(world.tell(MOMENTUM, &command));
+            }
+        }
+        (world, seqs)
+    };
+    let paused = |world: &World| !world.strategies[&read(MOMENTUM)].0.pauses.is_empty();
+    let mut numbers = Numbers(0x2545_f491_4f6c_dd1d);
+    let mut sizes = [0; 9];
+    for _ in 0..120 {
+        let mut trades = Vec::new();
+        while trades.len() < 8 && !paused(&world_without(&trades, &BTreeSet::new()).0) {
+            let size = 10 + i64::try_from(numbers.below(9) * 13).unwrap();
+            // Good at first, so that it takes a while.
+            let lost = numbers.below(10) < if trades.len() < 3 { 2 } else { 6 };
+            trades.push(if lost { -size } else { size });
+        }
+        let (world, seqs) = world_without(&trades, &BTreeSet::new());
+        if !paused(&world) {
+            continue;
+        }
+        let without = last(&world, Happening::Pause).trades.unwrap();
+        let averts = |set: &BTreeSet<usize>| !paused(&world_without(&trades, set).0);
+        let singles: Vec<Seq> =
+            (0..trades.len()).filter(|one| averts(&BTreeSet::from([*one]))).map(|one| seqs[one]).collect();
+        assert_eq!(without.any_one.iter().map(|one| one.seq).collect::<Vec<_>>(), singles, "{trades:?}");
+        let smallest = sets(trades.len()).into_iter().filter(|set| !set.contains(&(trades.len() - 1))).find(averts);
+        let expected = smallest.map(|set| set.len());
+        assert_eq!(without.together.map(|set| set.len()), expected, "{trades:?}");
+        sizes[expected.unwrap_or_default()] += 1;
+    }
+    assert!(sizes[1] > 5 && sizes[2..].iter().sum::<i32>() > 5, "{sizes:?}");
 }
 
 #[test]

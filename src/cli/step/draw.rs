@@ -303,8 +303,14 @@ fn foot<'a>(view: &View<'a>, paint: &Paint) -> Line<'a> {
 }
 
 /// A box in the middle with these lines.
-fn boxed(frame: &mut Frame<'_>, title: &str, lines: Vec<Line<'_>>, paint: &Paint) {
+fn boxed(frame: &mut Frame<'_>, title: &str, mut lines: Vec<Line<'_>>, paint: &Paint) {
     let area = frame.area();
+    let room = usize::from(area.height).saturating_sub(2);
+    if lines.len() > room {
+        let hidden = lines.len() - room + 1;
+        lines.truncate(room.saturating_sub(1));
+        lines.push(Line::styled(format!("{hidden} more have no room"), paint.of(DIM)));
+    }
     let widest = lines.iter().map(Line::width).max().unwrap_or_default().max(title.len() + 2);
     let width = u16::try_from(widest + 4).unwrap_or(u16::MAX).min(area.width);
     let height = u16::try_from(lines.len() + 2).unwrap_or(u16::MAX).min(area.height);
