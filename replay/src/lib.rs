@@ -13,6 +13,7 @@ pub mod fold;
 mod nearest;
 mod streams;
 mod system;
+pub mod what_if;
 pub mod why;
 
 pub use error::ReplayError;

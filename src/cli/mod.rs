@@ -19,6 +19,7 @@ mod strategy;
 mod summary;
 mod token;
 mod verify;
+mod what_if;
 mod why;
 
 use std::path::PathBuf;
@@ -65,6 +66,7 @@ enum Command {
     Events(events::Args),
     Why(why::Args),
     Audit(audit::Args),
+    WhatIf(what_if::Args),
     Verify(verify::Args),
     Policy(policy::Args),
     Strategy(strategy::Args),
@@ -88,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Events(args) => events::run(global, args),
         Command::Why(args) => why::run(global, args),
         Command::Audit(args) => audit::run(global, args),
+        Command::WhatIf(args) => what_if::run(global, args),
         Command::Verify(args) => verify::run(global, args),
         Command::Policy(args) => policy::run(global, args),
         Command::Strategy(args) => strategy::run(global, args),

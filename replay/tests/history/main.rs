@@ -5,5 +5,6 @@
 mod at;
 mod audit;
 mod fold;
+mod what_if;
 mod why;
 mod world;
