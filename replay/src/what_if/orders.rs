@@ -22,6 +22,9 @@ use smol_str::SmolStr;
 /// Orders that wait for their trade; one that was evicted leaves its trade untied.
 const KEPT: usize = 256;
 
+/// What an engine may add to a share when it rounds to whole lots: a thousandth of the order.
+const ROUNDED_UP: f64 = 0.001;
+
 /// What a gate said of an order, as far as its trade depends on it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Answer {
@@ -51,6 +54,8 @@ impl Answer {
 pub(super) struct Tied {
     pub(super) before: Answer,
     pub(super) after: Vec<Option<Answer>>,
+    /// The venue filled more than the recorded answer let through.
+    pub(super) overfilled: bool,
 }
 
 struct Ordered {
@@ -58,10 +63,18 @@ struct Ordered {
     trace: SmolStr,
     instrument: InstrumentId,
     side: Side,
+    qty: Amount,
     before: Answer,
     after: Vec<Answer>,
     filled: Amount,
     first_fill: Option<Timestamp>,
+}
+
+impl Ordered {
+    fn is_overfilled(&self) -> bool {
+        let share = Amount::from_f64(self.before.multiplier + ROUNDED_UP).unwrap_or(Amount::ONE);
+        self.filled > self.qty.times_saturating(share)
+    }
 }
 
 /// The orders of one strategy that a trade may still come from, oldest first.
@@ -88,6 +101,7 @@ impl Book {
             trace: commit.trace.to_smol_str(),
             instrument: order.instrument.clone(),
             side: order.side,
+            qty: order.qty,
             before,
             after,
             filled: Amount::ZERO,
@@ -153,5 +167,5 @@ fn tied(orders: &[&Ordered]) -> Option<Tied> {
         same.then_some(*answer)
     };
     let after = first.after.iter().enumerate().map(|(place, answer)| agreed(place, answer)).collect();
-    Some(Tied { before: first.before, after })
+    Some(Tied { before: first.before, after, overfilled: orders.iter().any(|order| order.is_overfilled()) })
 }

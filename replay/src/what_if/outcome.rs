@@ -162,6 +162,9 @@ pub struct Trades {
     pub not_live: Apart,
     /// Not tied to an order: as recorded on both sides.
     pub untied: Apart,
+    /// Live ones, of any kind above, whose orders were filled for more than the recorded answer let through:
+    /// history did not follow the answers, so what another answer would have done to them is a guess.
+    pub overfilled: u64,
 }
 
 impl Trades {
@@ -189,6 +192,7 @@ impl Trades {
             to.notional = to.notional.plus(from.notional);
             to.pnl = to.pnl.plus(from.pnl);
         }
+        self.overfilled += other.overfilled;
     }
 
     /// Live results on both sides; untied trades are in both, as recorded.

@@ -91,7 +91,7 @@ enum Effect {
 
 impl Effect {
     fn of(tied: Option<&Tied>, index: usize) -> Self {
-        let Some(Tied { before, after }) = tied else { return Self::Untied };
+        let Some(Tied { before, after, .. }) = tied else { return Self::Untied };
         let Some(after) = after.get(index).copied().flatten() else {
             return if before.is_live() { Self::Untied } else { Self::LetThrough };
         };
@@ -265,6 +265,9 @@ impl World {
     /// The command as this world meets it: a trade may be of another size, or not there at all.
     fn met<'a>(&mut self, command: &'a Command, tied: Option<&Tied>, index: usize) -> Option<Cow<'a, Command>> {
         let Command::CloseTrade(trade) = command else { return Some(Cow::Borrowed(command)) };
+        if tied.is_some_and(|tied| tied.overfilled && tied.before.is_live()) {
+            self.trades.overfilled += 1;
+        }
         let multiplier = self.state.registration.as_ref().map_or(Amount::ONE, |registration| registration.multiplier);
         match Effect::of(tied, index) {
             Effect::Unchanged => {

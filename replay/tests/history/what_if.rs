@@ -252,6 +252,16 @@ fn a_trade_that_names_its_exit_is_tied_to_its_entry_by_the_fills() {
 }
 
 #[test]
+fn a_trade_larger_than_the_answer_let_through_is_counted() {
+    let overfilled = |level: Level| {
+        let mut world = World::at_level(level);
+        closed_by_another(&mut world, "4").strategies[0].trades.overfilled
+    };
+    assert_eq!(overfilled(Level::Constrained), 1, "ten filled where a quarter of ten was let through");
+    assert_eq!(overfilled(Level::Autonomous), 0, "ten filled of ten");
+}
+
+#[test]
 fn fills_that_do_not_add_up_tie_nothing() {
     let outcome = closed_by_another(&mut World::at_level(Level::Constrained), "3");
     let trades = &outcome.strategies[0].trades;
@@ -293,7 +303,7 @@ fn the_other_policy_decides_on_whatever_system_the_gate_had() {
     let seq = world.tell_on(&old, MOMENTUM, &check("order-1", "10"));
     let other = policy(|policy| policy.maturity.sizing_caps = [0.0, 0.0, 0.1, 0.1, 1.0]);
     let scope = Scope { from: Some(seq), ..Scope::default() };
-    let outcome = &report(&world, &scope, &[other.clone()]).policies[0];
+    let outcome = &report(&world, &scope, std::slice::from_ref(&other)).policies[0];
     assert_eq!(outcome.orders.reduced, 1, "the policy of the scope, though the view is older");
     let first = outcome.first.as_ref().unwrap();
     assert_eq!((first.seq, first.after.policy), (seq, other.id()));

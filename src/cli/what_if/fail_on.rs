@@ -20,12 +20,12 @@ pub(super) fn long_help() -> String {
         format!("{SHORT_HELP}\n\nNAME OP NUMBER or NAME OP NUMBER%, with OP one of > >= < <= = and NAME one of:\n");
     for (_, name, unit, meaning) in MEASURES {
         let unit = match unit {
-            Unit::OfDecisions => "; % is of all decisions",
-            Unit::OfTrades => "; % is of all trades",
+            Unit::OfDecisions => " (% of decisions)",
+            Unit::OfTrades => " (% of trades)",
             Unit::Count | Unit::Money => "",
-            Unit::Percent => "; with %",
+            Unit::Percent => " (with %)",
         };
-        sentence::add(&mut text, format_args!("  {name:<18} {meaning}{unit}"));
+        sentence::add(&mut text, format_args!("  {name:<19}{meaning}{unit}"));
     }
     text
 }
@@ -72,7 +72,7 @@ enum Unit {
 
 const MEASURES: [(Measure, &str, Unit, &str); 21] = [
     (Measure::Changed, "changed", Unit::OfDecisions, "decisions that would have been otherwise"),
-    (Measure::Blocked, "blocked", Unit::OfDecisions, "orders that went out and would have been turned away"),
+    (Measure::Blocked, "blocked", Unit::OfDecisions, "orders that would have been turned away"),
     (Measure::Reduced, "reduced", Unit::OfDecisions, "orders that would have been smaller"),
     (Measure::Larger, "larger", Unit::OfDecisions, "orders that would have been larger"),
     (Measure::LetThrough, "let_through", Unit::OfDecisions, "orders turned away that would have gone out"),

@@ -1,7 +1,7 @@
 //! A sweep as a picture: what the threshold costs, what it stops, whom it demotes.
 //!
-//! One panel a question, one above the other on the same axis, so that no scale hides another. The dashed
-//! line is history; the dotted upright is the value that the sweep starts from.
+//! One panel a question, one above the other on the same axis, so that no scale hides another; names stand
+//! beside the lines and never on them.
 
 use std::path::Path;
 
@@ -16,7 +16,9 @@ use crate::cli::CliError;
 
 const WIDTH: u32 = 900;
 const PANEL_HEIGHT: u32 = 240;
-const TITLE_HEIGHT: u32 = 44;
+const TITLE_HEIGHT: u32 = 64;
+/// Room for the names of the lines, right of each panel.
+const LEGEND_WIDTH: u32 = 120;
 
 /// Told apart by people who do not see all colours (Okabe and Ito).
 const COLOURS: [RGBColor; 4] =
@@ -33,8 +35,8 @@ struct Line {
 struct Panel {
     title: String,
     lines: Vec<Line>,
-    /// Only whole numbers make sense.
-    counts: bool,
+    /// Whether the scale begins at zero.
+    from_zero: bool,
 }
 
 /// Draws a sweep into a file.
@@ -66,7 +68,7 @@ fn panels(outcomes: &[Outcome]) -> Vec<Panel> {
         panels.push(Panel {
             title: format!("live realised P&L, {currency}"),
             lines: vec![line("P&L", first.map(|it| sums(it).before.to_f64()), &|it| sums(it).after.to_f64())],
-            counts: false,
+            from_zero: false,
         });
     }
     panels.push(Panel {
@@ -77,7 +79,7 @@ fn panels(outcomes: &[Outcome]) -> Vec<Panel> {
             line("larger", None, &|it| share(it.orders.larger, it)),
             line("let through", None, &|it| share(it.orders.let_through, it)),
         ],
-        counts: false,
+        from_zero: true,
     });
     panels.push(Panel {
         title: "promotions, demotions, pauses".to_owned(),
@@ -86,12 +88,12 @@ fn panels(outcomes: &[Outcome]) -> Vec<Panel> {
             line("demotions", first.map(|it| it.demotions.before as f64), &|it| it.demotions.after as f64),
             line("pauses", first.map(|it| it.pauses.before as f64), &|it| it.pauses.after as f64),
         ],
-        counts: true,
+        from_zero: true,
     });
     panels.push(Panel {
         title: "deepest drawdown of any strategy, %".to_owned(),
         lines: vec![line("drawdown", first.map(|it| it.drawdown.before * 100.0), &|it| it.drawdown.after * 100.0)],
-        counts: false,
+        from_zero: true,
     });
     panels
 }
@@ -101,6 +103,8 @@ fn draw(into: &mut String, height: u32, sweep: &Sweep, panels: &[Panel]) -> std:
     root.fill(&WHITE).map_err(std::io::Error::other)?;
     let title = format!("History under {} from {} to {}", sweep.field, first(sweep), last(sweep));
     let root = root.titled(&title, ("sans-serif", 20)).map_err(std::io::Error::other)?;
+    let key = "dashed: as recorded; dotted upright: the value in the policy that the sweep starts from";
+    let root = root.titled(key, ("sans-serif", 13).into_font().color(&GREY)).map_err(std::io::Error::other)?;
     for (area, panel) in root.split_evenly((panels.len(), 1)).iter().zip(panels) {
         draw_panel(area, sweep, panel)?;
     }
@@ -120,15 +124,11 @@ fn draw_panel(area: &DrawingArea<SVGBackend<'_>, Shift>, sweep: &Sweep, panel: &
     let (left, right) = padded(first(sweep).to_f64(), last(sweep).to_f64());
     let shown = panel.lines.iter().flat_map(|line| line.values.iter().copied().chain(line.before));
     let (low, high) = shown.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), it| (low.min(it), high.max(it)));
-    let (low, high) = if panel.counts || low >= 0.0 {
-        padded(0.0, high.max(if panel.counts { 1.0 } else { high }))
-    } else {
-        padded(low, high)
-    };
-    let low = if panel.counts { low.max(0.0) } else { low };
+    // From zero, so that a small change looks small; results may be anywhere.
+    let (low, high) = if panel.from_zero { (0.0, high.max(1.0) * 1.06) } else { padded(low, high) };
     let mut chart = ChartBuilder::on(area)
         .margin(8)
-        .margin_right(20)
+        .margin_right(LEGEND_WIDTH)
         .caption(&panel.title, ("sans-serif", 15))
         .set_label_area_size(LabelAreaPosition::Left, 84)
         .set_label_area_size(LabelAreaPosition::Bottom, 26)
@@ -147,12 +147,7 @@ fn draw_panel(area: &DrawingArea<SVGBackend<'_>, Shift>, sweep: &Sweep, panel: &
         .map_err(std::io::Error::other)?;
     for (line, colour) in panel.lines.iter().zip(COLOURS) {
         let points = || values.iter().copied().zip(line.values.iter().copied());
-        let legend = move |(x, y): (i32, i32)| PathElement::new(vec![(x, y), (x + 18, y)], colour.stroke_width(2));
-        chart
-            .draw_series(LineSeries::new(points(), colour.stroke_width(2)))
-            .map_err(std::io::Error::other)?
-            .label(line.name)
-            .legend(legend);
+        chart.draw_series(LineSeries::new(points(), colour.stroke_width(2))).map_err(std::io::Error::other)?;
         chart
             .draw_series(points().map(|point| Circle::new(point, 3, colour.filled())))
             .map_err(std::io::Error::other)?;
@@ -167,14 +162,15 @@ fn draw_panel(area: &DrawingArea<SVGBackend<'_>, Shift>, sweep: &Sweep, panel: &
         let upright = DashedLineSeries::new([(base, low), (base, high)], 2, 3, GREY.stroke_width(1));
         chart.draw_series(upright).map_err(std::io::Error::other)?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .label_font(("sans-serif", 12))
-        .background_style(WHITE.mix(0.85))
-        .border_style(GREY.mix(0.4))
-        .draw()
-        .map_err(std::io::Error::other)
+    let width = i32::try_from(WIDTH - LEGEND_WIDTH).unwrap_or_default();
+    for ((line, colour), row) in panel.lines.iter().zip(COLOURS).zip(0..) {
+        let (x, y) = (width + 8, 40 + row * 18);
+        let sample = PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2));
+        area.draw(&sample).map_err(std::io::Error::other)?;
+        let name = Text::new(line.name, (x + 24, y - 6), ("sans-serif", 12));
+        area.draw(&name).map_err(std::io::Error::other)?;
+    }
+    Ok(())
 }
 
 /// A range with a little room on both sides, never empty.

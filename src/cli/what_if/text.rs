@@ -320,6 +320,13 @@ fn first_difference(text: &mut String, first: &FirstDifference) {
 
 /// What a reader of the figures should hear of, policy by policy.
 fn notes(text: &mut String, outcomes: &[Outcome]) {
+    let overfilled = |outcome: &Outcome| outcome.sums.values().map(|sums| sums.trades.overfilled).sum();
+    let overfilled: u64 = outcomes.first().map_or(0, overfilled);
+    if overfilled > 0 {
+        let trades = Counted(overfilled, "live trade");
+        let said = "went out larger than the answer to their orders let through: history did not follow the governor";
+        sentence::add(text, styled(WARN, format_args!("{trades} {said} there")));
+    }
     for outcome in outcomes {
         let under = if outcomes.len() > 1 { format!(" under {}", outcome.name) } else { String::new() };
         let refused = &outcome.refused;
