@@ -152,6 +152,31 @@ fn moment(text: &Value) -> Timestamp {
     text.as_str().unwrap().parse().unwrap()
 }
 
+/// Two round trips of one order each, at a quarter of the size: the first trade carries its order's trace, the
+/// second a trace of nobody's.
+const TRACED: &str = r#"
+{"type":"strategy","id":"r1","ts":"2020-01-01T00:00:00Z","strategy_id":"a","initial_capital":"1000","currency":"USD"}
+{"type":"signal","id":"s1","trace_id":"one","order_id":"o1","ts":"2020-01-02T00:00:00Z","strategy_id":"a","instrument":"X","side":"BUY","qty":"4","price":"10","position_qty":"0","equity":"1000","open_positions":0,"leverage":"1"}
+{"type":"trade_closed","id":"t1","trace_id":"one","ts":"2020-01-03T00:00:00Z","strategy_id":"a","instrument":"X","side":"LONG","qty":"1","entry_price":"10","price":"6","realized_pnl":"-4","opened_at":"2020-01-02T00:00:00Z","closed_at":"2020-01-03T00:00:00Z"}
+{"type":"signal","id":"s2","trace_id":"two","order_id":"o2","ts":"2020-01-04T00:00:00Z","strategy_id":"a","instrument":"X","side":"BUY","qty":"4","price":"10","position_qty":"0","equity":"1000","open_positions":0,"leverage":"1"}
+{"type":"trade_closed","id":"t2","trace_id":"three","ts":"2020-01-05T00:00:00Z","strategy_id":"a","instrument":"X","side":"LONG","qty":"1","entry_price":"10","price":"6","realized_pnl":"-4","opened_at":"2020-01-04T00:00:00Z","closed_at":"2020-01-05T00:00:00Z"}
+"#;
+
+#[test]
+fn a_trade_is_tied_by_its_trace_and_not_by_likelihood() {
+    let desk = Desk::new();
+    let constrained = (LIVE.0, "default_level = \"L3_constrained\"");
+    let file = policy(&desk, "l3.toml", &[constrained]);
+    desk.run(&["policy", "adopt", &file, "--by", "alice", "--reason", "start"]).ended(0);
+    desk.govern(TRACED);
+    let file = policy(&desk, "small.toml", &[constrained, ("0.25,", "0.1,")]);
+    let report = json(&desk, &["--policy", &file]);
+    let trades = &report["policies"][0]["strategies"][0]["trades"];
+    assert_eq!(trades["smaller"]["trades"], 1, "{trades}");
+    assert_eq!(amount(&trades["smaller"]["pnl"]["after"]), Amount::new(-16, 1));
+    assert_eq!((&trades["untied"]["trades"], amount(&trades["untied"]["pnl"])), (&Value::from(1), Amount::from(-4)));
+}
+
 #[test]
 fn a_policy_is_shown_with_its_matrix_its_changes_and_its_limits() {
     let desk = live(&demo());

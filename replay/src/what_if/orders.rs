@@ -140,15 +140,17 @@ impl Book {
             trade.order_id.as_ref().is_some_and(|id| order.id == id.as_str()) || (!own.is_empty() && order.trace == own)
         };
         let carried: Vec<&Ordered> = self.0.iter().filter(opens).filter(named).collect();
-        if !carried.is_empty() {
-            return tied(&carried);
+        // A trace may cover many orders; where they were answered differently, only the fills can tell.
+        let carried = tied(&carried);
+        if carried.as_ref().is_some_and(|tied| tied.after.iter().all(Option::is_some)) {
+            return carried;
         }
         let since = |order: &&Ordered| order.first_fill.is_some_and(|first| first >= trade.opened_at);
         let filled: Vec<&Ordered> = self.0.iter().filter(opens).filter(since).collect();
         let qty = filled.iter().fold(Amount::ZERO, |qty, order| qty.plus(order.filled));
         let first = filled.iter().filter_map(|order| order.first_fill).min();
         if qty != trade.qty || first != Some(trade.opened_at) {
-            return None;
+            return carried;
         }
         let tied = tied(&filled);
         // The position is closed: its orders have had their trade.
