@@ -19,6 +19,7 @@ pub mod states;
 mod streams;
 mod system;
 pub mod timeline;
+pub mod what_if;
 pub mod why;
 
 pub use ephor_snapshots::{KillView, SystemView};

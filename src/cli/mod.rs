@@ -25,6 +25,7 @@ mod strategy;
 mod summary;
 mod token;
 mod verify;
+mod what_if;
 mod why;
 
 use std::path::PathBuf;
@@ -75,6 +76,7 @@ enum Command {
     Bisect(bisect::Args),
     Replay(replay::Args),
     Audit(audit::Args),
+    WhatIf(what_if::Args),
     Verify(verify::Args),
     Export(export::Args),
     Snapshots(snapshots::Args),
@@ -104,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Bisect(args) => bisect::run(global, args),
         Command::Replay(args) => replay::run(global, args),
         Command::Audit(args) => audit::run(global, args),
+        Command::WhatIf(args) => what_if::run(global, args),
         Command::Verify(args) => verify::run(global, args),
         Command::Export(args) => export::run(global, args),
         Command::Snapshots(args) => snapshots::run(global, args),

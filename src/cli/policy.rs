@@ -105,7 +105,7 @@ fn shown(global: &Global, show: &Show) -> Result<Exit, CliError> {
 }
 
 /// A policy from a file, checked.
-fn read(path: &Path) -> Result<Policy, CliError> {
+pub(super) fn read(path: &Path) -> Result<Policy, CliError> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -1,4 +1,4 @@
-//! Replay beside its floor, and the size of the log, on the public data set governed end to end.
+//! Replay beside its floor, what-if beside the audit, and the size of the log, on the public data set governed end to end.
 //!
 //! The floor decodes and folds the same commits from memory. Rounds alternate, and the ratio is taken pair by
 //! pair, because the machine's own speed drifts.
@@ -10,10 +10,12 @@ use std::time::Instant;
 
 use ephor_events::codec::{Once, decode_commit, encode};
 use ephor_events::{Cause, Commit, EventLog, Options, Reader, Seq};
+use ephor_governance::policy::Policy;
 use ephor_governance::units::Timestamp;
 use ephor_governance::{strategy, system};
 use ephor_replay::audit::{Rules, Scope};
 use ephor_replay::fold::{Plan, fold_with};
+use ephor_replay::what_if::{Variant, what_if};
 
 const ROUNDS: usize = 9;
 
@@ -36,7 +38,7 @@ fn main() {
     let reader = log.reader();
     let commits = all(&reader);
     replay(&reader, &commits);
-    audit(&reader);
+    judge(&reader);
     log.close().unwrap();
     size(dir.path(), &commits);
 }
@@ -103,16 +105,35 @@ fn replay(reader: &Reader, commits: &[Commit]) {
     println!("  {threads} threads to one {:.2}", median(shared));
 }
 
+/// The most that a counterfactual may take, in audits.
+const WHAT_IF_MAX: f64 = 2.0;
+
+/// Both decide every commit once; the audit also encodes what it derives, what-if also ties and counts.
 #[expect(clippy::cast_precision_loss, reason = "a rate")]
-fn audit(reader: &Reader) {
-    let mut rates = Vec::new();
+fn judge(reader: &Reader) {
+    let mut other = Policy::default();
+    other.maturity.demotion_drawdown = "0.05".parse().unwrap();
+    let other = [Variant::new("stricter", other)];
+    let (mut audits, mut ifs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let start = Instant::now();
         let report = ephor_replay::audit::audit(reader, &Scope::default(), &Rules::default(), &mut |_| {}).unwrap();
+        let audit = start.elapsed().as_secs_f64();
         assert_eq!(report.differ, 0);
-        rates.push(report.commits as f64 / start.elapsed().as_secs_f64());
+        let start = Instant::now();
+        let otherwise = what_if(reader, &Scope::default(), &other, &mut |_| {}).unwrap();
+        let what_if = start.elapsed().as_secs_f64();
+        assert_eq!(report.commits, otherwise.commits);
+        audits.push(report.commits as f64 / audit);
+        ifs.push(otherwise.commits as f64 / what_if);
+        ratios.push(what_if / audit);
     }
-    println!("audit  {:9.0} commits a second", median(rates));
+    println!("judging every commit again (medians of {ROUNDS} rounds)");
+    println!("  audit   {:9.0} commits a second", median(audits));
+    println!("  what-if {:9.0} commits a second   under one other policy", median(ifs));
+    let ratio = median(ratios);
+    println!("  ratio   {ratio:9.2}   of an audit's time; at most {WHAT_IF_MAX}");
+    assert!(ratio <= WHAT_IF_MAX, "what-if takes {ratio:.2} audits");
 }
 
 fn bytes_under(path: &Path) -> u64 {

@@ -11,6 +11,7 @@ mod happened;
 mod keyframes;
 mod random;
 mod timeline;
+mod what_if;
 mod why;
 mod why_otherwise;
 mod world;
