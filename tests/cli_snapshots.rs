@@ -105,6 +105,7 @@ fn a_keyframe_with_another_state_is_found() {
         let log = open(&desk);
         let (reader, keyframes) = (log.reader(), Keyframes::open(&log.derived()).unwrap());
         let stream = StreamId::new(STRATEGY);
+        keyframes.clear().unwrap();
         let right = restore(&reader, None, &stream, Some(Version(1)), strategy::evolve).unwrap();
         let wrong = strategy::State { version_trades: 7, ..right.state };
         let wrong = Restored { state: wrong, version: right.version, at: right.at, folded: 0 };

@@ -672,6 +672,17 @@ async fn trades(governor: &Governor, from: u32, to: u32) {
     }
 }
 
+/// Waits until so many keyframes were made.
+async fn saved(governor: &Governor, count: u64) {
+    for _ in 0..10_000 {
+        if governor.keyframes().saved >= count {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("{:?}", governor.keyframes());
+}
+
 #[test]
 fn keyframes_made_while_running_and_at_the_end_are_states_that_the_events_give() {
     let dir = tempfile::tempdir().unwrap();
@@ -679,9 +690,7 @@ fn keyframes_made_while_running_and_at_the_end_are_states_that_the_events_give()
         let (governor, threads) = start(open(dir.path()), &often());
         given_autonomous(&governor, "alpha").await;
         trades(&governor, 0, 40).await;
-        while governor.keyframes().saved < 5 + 2 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        saved(&governor, 5 + 2).await;
         governor.shutdown(threads).await.unwrap();
     });
     let log = open(dir.path());
@@ -701,9 +710,7 @@ fn a_keyframe_made_while_running_is_used_by_the_next_start_after_a_crash() {
         let (governor, threads) = start(open(dir.path()), &often());
         given_autonomous(&governor, "alpha").await;
         trades(&governor, 0, 40).await;
-        while governor.keyframes().saved < 5 + 2 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        saved(&governor, 5 + 2).await;
         // What a crash leaves behind, once the keyframes were brought to the disk.
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         trades(&governor, 40, 42).await;
@@ -714,7 +721,7 @@ fn a_keyframe_made_while_running_is_used_by_the_next_start_after_a_crash() {
     });
     {
         let log = open(copied.path());
-        assert_eq!(keyframes_of(&log, "alpha"), [48, 64, 80]);
+        assert_eq!(keyframes_of(&log, "alpha"), [64, 80]);
         let (reader, keyframes) = (log.reader(), Keyframes::open(&log.derived()).unwrap());
         let stream = StreamId::new("alpha");
         let restored = restore(&reader, Some(&keyframes), &stream, None, strategy::evolve).unwrap();

@@ -8,7 +8,7 @@
 use ephor_events::Version;
 
 /// So many of a stream's newest keyframes are kept, however close they stand: the newest may be damaged.
-pub(crate) const NEWEST_KEPT: usize = 3;
+pub(crate) const NEWEST_KEPT: usize = 2;
 
 /// Old keyframes are this many times further apart than new ones.
 const THINNED: u64 = 4;
