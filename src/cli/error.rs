@@ -13,7 +13,8 @@ use crate::settings::SettingsError;
 pub enum Exit {
     /// 0: done, and nothing was found wrong.
     Done,
-    /// 1: done, and what was looked for was found (a difference, a fault, a refused line under `--strict`).
+    /// 1: done, and what was looked for was found (a difference, a fault, a refused line under `--strict`); for
+    /// `bisect`, that its condition never holds.
     Found,
     /// 130: stopped by the person at the terminal; what was under way is recorded.
     Interrupted,
