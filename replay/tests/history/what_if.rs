@@ -1,10 +1,13 @@
 //! History under another policy: what would have been otherwise is named, and the same policy changes nothing.
 
 use ephor_events::Seq;
+use ephor_governance::canary::{FailureAction, Round};
+use ephor_governance::event;
 use ephor_governance::maturity::Level;
 use ephor_governance::order::{OrderReport, OrderStatus, Side};
 use ephor_governance::policy::Policy;
 use ephor_governance::strategy::Command;
+use ephor_governance::system;
 use ephor_governance::trade::Trade;
 use ephor_governance::units::{Amount, Timestamp};
 use ephor_governance::verdict::Action;
@@ -294,6 +297,23 @@ fn an_operators_word_that_has_no_object_is_refused_and_counted() {
     let refused = under(&world, other).refused;
     assert_eq!((refused.commands, refused.seq), (1, Some(Seq(seq.0 - 1))));
     assert_eq!(refused.rejection.as_deref(), Some("it is already at this level"));
+}
+
+#[test]
+fn a_kill_that_the_canary_would_not_have_thrown_stops_nothing_there() {
+    let mut world = World::at_level(Level::Autonomous);
+    for _ in 0..3 {
+        let results = [("feed".into(), Some("no answer".to_owned()))].into();
+        world.tell_system(&system::Command::RecordCanaryRound(Round { results }));
+    }
+    world.check(MOMENTUM, "order-1", "10");
+    let release =
+        system::Command::ReleaseKillSwitch { scope: event::Scope::All, by: read("alice"), reason: "ok".into() };
+    let released = world.tell_system(&release);
+    let outcome = under(&world, policy(|policy| policy.canary.action_on_failure = FailureAction::Alert));
+    assert_eq!(outcome.matrix.0[5][0], 1, "a kill became an allow");
+    assert_eq!((outcome.orders.let_through, outcome.refused.seq), (1, Some(released)));
+    assert_nothing_differs(&under(&world, Policy::default()));
 }
 
 #[test]
