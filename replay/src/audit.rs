@@ -9,6 +9,8 @@
 
 mod views;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use ephor_events::codec::{self, decode_all, type_and_schema};
 use ephor_events::envelope::event_json;
 use ephor_events::{Cause, CommitView, Reader, Seq, StreamId, Version};
@@ -21,6 +23,7 @@ use ephor_governance::{strategy, system, token};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::shares::Shares;
 use crate::streams::Streams;
 use crate::{PROGRESS_EVERY, Progress, ReplayError, at, decided_at};
 use views::Views;
@@ -158,7 +161,8 @@ impl Subject {
 
 type Derived = Result<Vec<Event>, Mismatch>;
 
-/// Folds the log and decides every commit in scope again.
+/// Folds the log and decides every commit in scope again, on at most so many threads. What is appended
+/// meanwhile is left alone.
 ///
 /// # Errors
 /// [`ReplayError::UnknownStrategy`], [`ReplayError::SeqOutside`] for a scope that the log does not have;
@@ -168,6 +172,7 @@ pub fn audit(
     reader: &Reader,
     scope: &Scope,
     rules: &Rules,
+    threads: usize,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, ReplayError> {
     if let Some(id) = &scope.strategy {
@@ -176,44 +181,63 @@ pub fn audit(
     for seq in [scope.from, scope.to].into_iter().flatten() {
         at::within(reader, seq)?;
     }
+    let end = scope.to.unwrap_or(reader.head().seq);
+    let shares = Shares::of(reader, if scope.strategy.is_some() { 1 } else { threads });
+    let parts = shares.work(progress, |share, stop, progress| {
+        judge_share(reader, scope, rules, &shares, share, end, stop, progress)
+    })?;
+    Ok(parts.into_iter().fold(Report::default(), Report::with))
+}
+
+/// Judges the commits of one share; every share folds the system, and the one that holds it judges it.
+#[expect(clippy::too_many_arguments, reason = "what all shares have in common, and what is this one's")]
+fn judge_share(
+    reader: &Reader,
+    scope: &Scope,
+    rules: &Rules,
+    shares: &Shares,
+    share: usize,
+    end: Seq,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report, ReplayError> {
     let only = scope.strategy.as_ref().map(|id| StreamId::new(id.as_str()));
-    let total = scope.to.unwrap_or(reader.head().seq);
-    let mut subjects = Streams::new();
+    let mut subjects: Streams<Option<Subject>> = Streams::new();
     let mut views = Views::new();
     let mut report = Report::default();
     let mut recorded: Vec<Event> = Vec::new();
     let mut passed = 0_u64;
     let mut cursor = reader.cursor(Seq(1))?;
     while let Some(commit) = cursor.next()? {
-        if commit.seq > total && scope.to.is_some() {
+        if commit.seq > end {
             break;
         }
         passed += 1;
         report.through = commit.last_seq();
         if passed.is_multiple_of(PROGRESS_EVERY) {
-            progress(Progress { done: commit.last_seq(), total: total.max(commit.last_seq()) });
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            progress(Progress { done: commit.last_seq(), total: end.max(commit.last_seq()) });
         }
-        let is_system = commit.stream.is_system();
-        let in_scope = only.as_ref().is_none_or(|only| only == commit.stream);
-        if !in_scope && !is_system {
-            continue;
-        }
-        recorded.clear();
-        for event in decode_all(&commit) {
-            recorded.push(event?);
-        }
-        let judged = in_scope && scope.from.is_none_or(|from| commit.last_seq() >= from);
+        let from_here = scope.from.is_none_or(|from| commit.last_seq() >= from);
         let at = decided_at(&commit);
-        if is_system {
-            if judged {
+        if commit.stream.is_system() {
+            decode_into(&commit, &mut recorded)?;
+            if from_here && only.is_none() && shares.holds(share, commit.stream) {
                 let derived = derive_system(&views, &commit, &recorded, rules);
                 report.judge(&commit, &recorded, derived)?;
             }
             views.evolve(&recorded, commit.last_version(), at);
             continue;
         }
-        let subject: &mut Subject = subjects.of(commit.stream_no, || Subject::new(commit.stream));
-        if judged {
+        let new = || {
+            let in_scope = only.as_ref().is_none_or(|only| only == commit.stream);
+            (in_scope && shares.holds(share, commit.stream)).then(|| Subject::new(commit.stream))
+        };
+        let Some(subject) = subjects.of(commit.stream_no, new) else { continue };
+        decode_into(&commit, &mut recorded)?;
+        if from_here {
             let derived = derive_strategy(reader, subject, &mut views, &commit, &recorded, rules)?;
             report.judge(&commit, &recorded, derived)?;
         }
@@ -223,6 +247,14 @@ pub fn audit(
     }
     progress(Progress { done: report.through, total: report.through });
     Ok(report)
+}
+
+fn decode_into(commit: &CommitView<'_>, events: &mut Vec<Event>) -> Result<(), ReplayError> {
+    events.clear();
+    for event in decode_all(commit) {
+        events.push(event?);
+    }
+    Ok(())
 }
 
 fn derive_system(views: &Views, commit: &CommitView<'_>, recorded: &[Event], rules: &Rules) -> Derived {
@@ -263,6 +295,20 @@ fn refused(rejection: Rejection) -> Mismatch {
 }
 
 impl Report {
+    /// What this report and that of another share say together.
+    fn with(mut self, other: Self) -> Self {
+        self.commits += other.commits;
+        self.decisions += other.decisions;
+        self.follow_ups += other.follow_ups;
+        self.differ += other.differ;
+        self.through = self.through.max(other.through);
+        self.first = [self.first, other.first].into_iter().flatten().min_by_key(|first| first.seq);
+        self.differing.extend(other.differing);
+        self.differing.sort_unstable();
+        self.differing.truncate(DIFFERING_MAX);
+        self
+    }
+
     /// Compares one commit with what was derived for it, and keeps what is found.
     fn judge(&mut self, commit: &CommitView<'_>, recorded: &[Event], derived: Derived) -> Result<(), ReplayError> {
         self.commits += 1;

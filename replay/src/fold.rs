@@ -12,8 +12,6 @@ mod kept;
 mod share;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
-use std::thread;
 
 use ephor_events::{Head, Reader, Seq, StreamId, Version};
 use ephor_governance::ids::StrategyId;
@@ -24,8 +22,9 @@ use ephor_snapshots::Digested;
 
 pub use kept::{Held, Kept, kept};
 
+use crate::shares::Shares;
 use crate::{Progress, ReplayError, at};
-use share::{Part, Shares};
+use share::Part;
 
 /// The digest of a strategy's state.
 ///
@@ -120,21 +119,11 @@ pub fn fold(reader: &Reader, progress: &mut dyn FnMut(Progress)) -> Result<Folde
 pub fn fold_with(reader: &Reader, plan: &Plan, progress: &mut dyn FnMut(Progress)) -> Result<Folded, ReplayError> {
     let end = plan.to.map_or_else(|| Ok(reader.head().seq), |to| at::within(reader, to))?;
     let shares = Shares::of(reader, plan.threads);
-    let stop = AtomicBool::new(false);
-    let parts: Vec<Result<Part, ReplayError>> = thread::scope(|scope| {
-        let (shares, stop) = (&shares, &stop);
-        let fold = move |share, progress: &mut dyn FnMut(Progress)| {
-            share::fold(reader, shares, share, plan, end, stop, progress)
-        };
-        let others: Vec<_> = (1..shares.threads()).map(|share| scope.spawn(move || fold(share, &mut |_| {}))).collect();
-        let own = fold(0, progress);
-        let others =
-            others.into_iter().map(|other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        std::iter::once(own).chain(others).collect()
-    });
+    let parts = shares
+        .work(progress, |share, stop, progress| share::fold(reader, &shares, share, plan, end, stop, progress))?;
     let mut all = Part::empty();
     for part in parts {
-        all.take(part?);
+        all.take(part);
     }
     let Part { mut strategies, system, head, mut held } = all;
     strategies.sort_unstable_by(|a, b| a.stream.cmp(&b.stream));

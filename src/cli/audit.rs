@@ -1,5 +1,7 @@
 //! `ephor audit`: every decision made again and compared with what was recorded.
 
+use std::num::NonZeroUsize;
+use std::thread::available_parallelism;
 use std::time::Instant;
 
 use ephor_events::Seq;
@@ -41,8 +43,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
         )));
     }
     let scope = Scope { strategy: args.strategy.clone(), from, to };
+    let threads = available_parallelism().map_or(1, NonZeroUsize::get);
     let began = Instant::now();
-    let report = audit::audit(reader, &scope, &Rules::default(), &mut bar("deciding again"))?;
+    let report = audit::audit(reader, &scope, &Rules::default(), threads, &mut bar("deciding again"))?;
     let seconds = began.elapsed().as_secs_f64();
     if global.json {
         let mut value = json!(report);

@@ -117,7 +117,7 @@ fn judge(reader: &Reader) {
     let (mut audits, mut ifs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let start = Instant::now();
-        let report = ephor_replay::audit::audit(reader, &Scope::default(), &Rules::default(), &mut |_| {}).unwrap();
+        let report = ephor_replay::audit::audit(reader, &Scope::default(), &Rules::default(), 1, &mut |_| {}).unwrap();
         let audit = start.elapsed().as_secs_f64();
         assert_eq!(report.differ, 0);
         let start = Instant::now();

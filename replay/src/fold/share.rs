@@ -1,10 +1,5 @@
 //! One thread's share of a fold: some of the streams, each folded from its first event to the end.
-//!
-//! Streams are dealt out by the number of their events, the longest first, to whoever has least: so a log
-//! whose streams are of like length keeps every thread busy, and one that is mostly one stream does not.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ephor_events::codec::decode_all;
@@ -14,43 +9,9 @@ use ephor_governance::units::Timestamp;
 use ephor_governance::{strategy, system};
 
 use super::{Digest, Held, Kept, Plan, Stream, digest_of, digest_of_system};
+use crate::shares::Shares;
 use crate::streams::Streams;
 use crate::{PROGRESS_EVERY, Progress, ReplayError, decided_at};
-
-/// Which thread folds which stream.
-pub(super) struct Shares {
-    threads: usize,
-    of: BTreeMap<StreamId, usize>,
-}
-
-impl Shares {
-    /// Deals the log's streams out to at most so many threads.
-    pub(super) fn of(reader: &Reader, threads: usize) -> Self {
-        let mut streams = reader.streams();
-        let threads = threads.min(streams.len()).max(1);
-        streams.sort_by_key(|(_, version)| Reverse(*version));
-        let mut load = vec![0_u64; threads];
-        let mut of = BTreeMap::new();
-        for (stream, Version(events)) in streams {
-            let least = load.iter_mut().enumerate().min_by_key(|(_, load)| **load);
-            let share = least.map_or(0, |(share, load)| {
-                *load += events;
-                share
-            });
-            of.insert(stream, share);
-        }
-        Self { threads, of }
-    }
-
-    pub(super) const fn threads(&self) -> usize {
-        self.threads
-    }
-
-    /// A stream that was not there when the streams were dealt out goes to the first.
-    fn holds(&self, share: usize, stream: &StreamId) -> bool {
-        self.of.get(stream).copied().unwrap_or_default() == share
-    }
-}
 
 /// What a thread has folded.
 pub(super) struct Part {
@@ -129,25 +90,8 @@ impl<S: Default> Own<S> {
     }
 }
 
-/// Folds one share of the log, up to and with `end`. Sets `stop` where it fails, and gives up where that is
-/// set.
+/// Folds one share of the log, up to and with `end`; gives up where another has failed.
 pub(super) fn fold(
-    reader: &Reader,
-    shares: &Shares,
-    share: usize,
-    plan: &Plan,
-    end: Seq,
-    stop: &AtomicBool,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Part, ReplayError> {
-    let folded = try_fold(reader, shares, share, plan, end, stop, progress);
-    if folded.is_err() {
-        stop.store(true, Ordering::Relaxed);
-    }
-    folded
-}
-
-fn try_fold(
     reader: &Reader,
     shares: &Shares,
     share: usize,

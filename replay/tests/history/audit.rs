@@ -20,7 +20,40 @@ fn audited(world: &World) -> Report {
 }
 
 fn audited_by(world: &World, rules: &Rules) -> Report {
-    audit::audit(&world.reader(), &audit::Scope::default(), rules, &mut |_| {}).unwrap()
+    audit::audit(&world.reader(), &audit::Scope::default(), rules, 1, &mut |_| {}).unwrap()
+}
+
+/// As if by one, whatever the number of threads.
+#[test]
+fn any_number_of_threads_finds_the_same() {
+    let mut world = World::eventful();
+    // A rule of another mind about every third order: differences in more than one stream.
+    let other = Rules { strategy: stricter, ..Rules::default() };
+    world.register("third");
+    let by =
+        |threads: usize| audit::audit(&world.reader(), &audit::Scope::default(), &other, threads, &mut |_| {}).unwrap();
+    let one = by(1);
+    assert!(one.differ > 10 && one.differing.is_sorted(), "{}", one.differ);
+    for threads in [2, 3, 16] {
+        assert_eq!(by(threads), one, "{threads} threads");
+    }
+}
+
+/// Blocks what was let through.
+fn stricter(
+    state: &strategy::State,
+    id: &StrategyId,
+    command: &Command,
+    context: &Context<'_>,
+) -> Result<Vec<Event>, Rejection> {
+    let mut events = strategy::decide(state, id, command, context)?;
+    for event in &mut events {
+        if let Event::DecisionMade(decision) = event {
+            decision.action = Action::Block;
+            decision.multiplier = Multiplier::ZERO;
+        }
+    }
+    Ok(events)
 }
 
 #[track_caller]
@@ -204,7 +237,7 @@ fn under_a_changed_rule_exactly_the_decisions_that_change_are_named() {
 #[test]
 fn a_scope_judges_its_part_on_the_whole_past() {
     let world = World::eventful();
-    let run = |scope: audit::Scope| audit::audit(&world.reader(), &scope, &Rules::default(), &mut |_| {});
+    let run = |scope: audit::Scope| audit::audit(&world.reader(), &scope, &Rules::default(), 2, &mut |_| {});
     let one = run(audit::Scope { strategy: Some(read(REVERSION)), ..audit::Scope::default() }).unwrap();
     let other = run(audit::Scope { strategy: Some(read(MOMENTUM)), ..audit::Scope::default() }).unwrap();
     assert_eq!((one.differ, other.differ), (0, 0));
@@ -220,7 +253,8 @@ fn a_scope_judges_its_part_on_the_whole_past() {
 #[test]
 fn a_scope_that_the_log_does_not_have_says_what_would_do() {
     let world = World::registered();
-    let run = |scope: audit::Scope| audit::audit(&world.reader(), &scope, &Rules::default(), &mut |_| {}).unwrap_err();
+    let run =
+        |scope: audit::Scope| audit::audit(&world.reader(), &scope, &Rules::default(), 2, &mut |_| {}).unwrap_err();
     let unknown = run(audit::Scope { strategy: Some(read("momentun")), ..audit::Scope::default() });
     assert_eq!(unknown.to_string(), "the log has no strategy \"momentun\"; did you mean momentum?");
     let outside = run(audit::Scope { from: Some(Seq(99)), ..audit::Scope::default() });
