@@ -73,7 +73,7 @@ fn a_page_of_eighty_columns_is_kept_to() {
 #[test]
 fn what_would_have_had_to_be_otherwise_stands_under_the_numbers() {
     let losses = why(&["EMAX-GBPUSD-M5-001", "--last", "demotion"]);
-    assert!(losses.contains("it would not have happened without any one of 11 trades"), "{losses}");
+    assert!(losses.contains("it would not have happened had any one of 11 trades not been made"), "{losses}");
     assert!(losses.contains("with maturity.demotion_loss_streak 11 instead of 10"), "{losses}");
     let json = why_json(&["EMAX-GBPUSD-M5-001", "--last", "demotion"]);
     let otherwise = &json["otherwise"];
@@ -90,7 +90,7 @@ fn what_would_have_had_to_be_otherwise_stands_under_the_numbers() {
     let paused = why(&["BTPY-RSI2-EURUSD", "--last", "pause"]);
     assert!(paused.contains("with drift_detector.pause_above_pct 90.90 instead of 50"), "{paused}");
     let climbed = why(&["FT-SampleStrategy", "--last", "promotion"]);
-    assert!(climbed.contains("without any one of 50 trades"), "{climbed}");
+    assert!(climbed.contains("had any one of 50 trades not been made"), "{climbed}");
     assert!(climbed.contains("with maturity.promotion_trades_min 51 instead of 50"), "{climbed}");
 }
 

@@ -43,15 +43,16 @@ fn without(what: &str, trades: &WithoutTrades) -> Node {
     let set = together.as_deref();
     let mut node = match any_one.as_slice() {
         [] => Node::new(match set {
-            Some(set) => format!("{what} without {}", all_of(set, *fewest)),
+            Some(set) => format!("{what} had {}", all_of(set, *fewest)),
             None => "no trades were found without which it would have been otherwise".to_owned(),
         }),
         [one] => {
-            let mut node = Node::new(format!("{what} without the trade at seq {} ({})", one.seq, signed(one.pnl)));
+            let mut node =
+                Node::new(format!("{what} had the trade at seq {} ({}) not been made", one.seq, signed(one.pnl)));
             match set {
                 Some(set) if set == any_one.as_slice() => {}
                 Some(set) => {
-                    node.push(Node::new(format!("nor with it and without {}", all_of(set, *fewest))));
+                    node.push(Node::new(format!("nor with it, had {}", all_of(set, *fewest))));
                 }
                 None => {
                     node.push(Node::new("of the trades before it no set was found that is enough".to_owned()));
@@ -61,7 +62,7 @@ fn without(what: &str, trades: &WithoutTrades) -> Node {
         }
         several => {
             let count = Counted(several.len() as u64, "trade");
-            let mut node = Node::new(format!("{what} without any one of {count}"));
+            let mut node = Node::new(format!("{what} had any one of {count} not been made"));
             node.push(Node::new(list(several)));
             node
         }
@@ -78,7 +79,7 @@ fn without(what: &str, trades: &WithoutTrades) -> Node {
 /// A set of trades that is enough.
 fn all_of(set: &[Absent], fewest: bool) -> String {
     let fewest = if fewest { "no fewer are enough" } else { "fewer may be enough" };
-    format!("{} before it together ({fewest}): {}", Counted(set.len() as u64, "trade"), list(set))
+    format!("{} before it not been made ({fewest}): {}", Counted(set.len() as u64, "trade"), list(set))
 }
 
 /// The last of the trades, by seq and result.

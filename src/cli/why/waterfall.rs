@@ -40,6 +40,15 @@ pub(super) fn draw(node: &mut Node, steps: &[Step], peak: Option<Amount>, all: b
     let texts = TREE + words.len() + 4 + pnl_width + equity_width;
     let columns = page.map_or(COLUMNS, |page| page.saturating_sub(texts).clamp(COLUMNS_MIN, COLUMNS_MAX));
     let scale = Scale::of(steps, peak, columns);
+    let (equity, fall) = ("equity", "drawdown");
+    let result_of = "result";
+    let way = if columns >= "before to after".len() { "before to after" } else { "" };
+    // Of the words over the columns as much as has room.
+    let over = format!(
+        "{:<10}  {result_of:>pnl_width$.pnl_width$}  {way:<columns$.columns$}  {equity:>equity_width$.equity_width$} {fall:>8}",
+        ""
+    );
+    node.push(Node::new(styled(DIM, over)));
     let mut hidden = 0;
     let gap = |hidden: usize| Node::new(styled(DIM, format_args!("... {hidden} more, --all shows them")));
     for (place, step) in steps.iter().enumerate() {
