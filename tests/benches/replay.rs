@@ -8,8 +8,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use ephor_events::codec::{Once, decode_commit, encode};
-use ephor_events::{Cause, Commit, EventLog, Options, Reader, Seq};
+use ephor::input::{Asked, Parser};
+use ephor_events::codec::{Heading, Once, decode_commit, draft, encode};
+use ephor_events::{Cause, Commit, Durability, EventLog, Options, Reader, Seq, StreamId, Version};
 use ephor_governance::policy::Policy;
 use ephor_governance::units::Timestamp;
 use ephor_governance::{strategy, system};
@@ -39,6 +40,7 @@ fn main() {
     let commits = all(&reader);
     replay(&reader, &commits);
     judge(&reader);
+    decisions();
     log.close().unwrap();
     size(dir.path(), &commits);
 }
@@ -134,6 +136,110 @@ fn judge(reader: &Reader) {
     let ratio = median(ratios);
     println!("  ratio   {ratio:9.2}   of an audit's time; at most {WHAT_IF_MAX}");
     assert!(ratio <= WHAT_IF_MAX, "what-if takes {ratio:.2} audits");
+}
+
+/// Decisions in the log of nothing but decisions.
+const DECISIONS: u32 = 200_000;
+/// Strategies that they are spread over.
+const STRATEGIES: u32 = 16;
+
+/// An audit of decisions alone, each on a full state: two hundred trades and a baseline.
+#[expect(clippy::cast_precision_loss, reason = "a rate")]
+fn decisions() {
+    let log = decided();
+    let reader = log.reader();
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    println!("audit of {DECISIONS} decisions (medians of {ROUNDS} rounds)");
+    for threads in [1, cores] {
+        let mut rates = Vec::new();
+        for _ in 0..ROUNDS {
+            let start = Instant::now();
+            let (scope, rules) = (Scope::default(), Rules::default());
+            let report = ephor_replay::audit::audit(&reader, &scope, &rules, threads, &mut |_| {}).unwrap();
+            assert_eq!((report.differ, report.decisions), (0, u64::from(DECISIONS)));
+            rates.push(f64::from(DECISIONS) / start.elapsed().as_secs_f64());
+        }
+        println!("  {threads} thread(s) {:9.0} decisions a second", median(rates));
+    }
+}
+
+/// A log in memory: strategies with full windows, then orders in turn.
+fn decided() -> EventLog {
+    let mut log = EventLog::memory();
+    let at = Timestamp::from_nanos(1_700_000_000_000_000_000);
+    let adopt = system::Command::AdoptPolicy {
+        id: Policy::default().id(),
+        policy: Policy::default().into(),
+        by: "bench".parse().unwrap(),
+        reason: "bench".into(),
+    };
+    let mut events = system::decide(&system::State::default(), &adopt).unwrap();
+    let system = events.iter().fold(system::State::default(), |state, event| system::evolve(state, event, at));
+    let heading = |stream: &str, expected: u64, system: u64, trace: &str| Heading {
+        stream: StreamId::new(stream),
+        expected: Version(expected),
+        decided_at: at,
+        occurred_at: at,
+        trace: trace.into(),
+        key: None,
+        instrument: Some("GBP/USD.SIM".into()),
+        system: Version(system),
+    };
+    log.append(&[draft(heading("system", 0, 0, ""), &mut events).unwrap()], Durability::Written).unwrap();
+    let mut states = vec![(strategy::State::default(), 0_u64); STRATEGIES as usize];
+    let context = strategy::Context { at, system: &system };
+    let mut tell = |strategy: usize, command: &strategy::Command| {
+        let (state, version) = states.get_mut(strategy).unwrap();
+        let name = format!("strategy-{strategy:02}");
+        let mut events = strategy::decide(state, &name.parse().unwrap(), command, &context).unwrap();
+        let commit = draft(heading(&name, *version, 1, ""), &mut events).unwrap();
+        *version += events.len() as u64;
+        *state = events.iter().fold(std::mem::take(state), |state, event| strategy::evolve(state, event, at));
+        commit
+    };
+    let mut drafts = Vec::new();
+    for strategy in 0..STRATEGIES as usize {
+        for line in histories() {
+            drafts.push(tell(strategy, &line));
+        }
+    }
+    for number in 0..DECISIONS {
+        drafts.push(tell((number % STRATEGIES) as usize, &order(number)));
+    }
+    for group in drafts.chunks(256) {
+        log.append(group, Durability::Written).unwrap();
+    }
+    log
+}
+
+/// What makes a strategy's state full.
+fn histories() -> Vec<strategy::Command> {
+    let lines = (0..200).map(|number| {
+        let pnl = if number % 2 == 0 { "12" } else { "-10" };
+        format!(
+            r#"{{"type":"trade_closed","id":"t{number}","ts":"2023-11-14T00:00:00Z","strategy_id":"s","instrument":"GBP/USD.SIM","side":"LONG","qty":"1000","entry_price":"1.58","price":"1.59","realized_pnl":"{pnl}","opened_at":"2023-11-13T00:00:00Z","closed_at":"2023-11-14T00:00:00Z"}}"#
+        )
+    });
+    let register = r#"{"type":"strategy","id":"r","ts":"2023-11-14T00:00:00Z","strategy_id":"s","initial_capital":"100000","currency":"USD"}"#;
+    let baseline = r#"{"type":"baseline","id":"b","ts":"2023-11-14T00:00:00Z","strategy_id":"s","metrics":{"trades":200,"win_rate":"0.5","profit_factor":"1.1","sharpe_trade":"0.05"}}"#;
+    [register.to_owned(), baseline.to_owned()].into_iter().chain(lines).map(|line| command(&line)).collect()
+}
+
+fn order(number: u32) -> strategy::Command {
+    let line = format!(
+        r#"{{"type":"signal","id":"o-{number}","ts":"2023-11-14T00:00:00Z","strategy_id":"s","instrument":"GBP/USD.SIM","side":"BUY","qty":"1000","price":"1.58","position_qty":"0","equity":"100000"}}"#
+    );
+    match command(&line) {
+        strategy::Command::ReceiveSignal { order, .. } => strategy::Command::CheckOrder { order, attempt: 0 },
+        other => other,
+    }
+}
+
+fn command(line: &str) -> strategy::Command {
+    match Parser::new(ephor::store::now).line(line.as_bytes()).unwrap().unwrap().asked {
+        Asked::Strategy(request) => request.command,
+        Asked::Account(_) => unreachable!("no line here is an account"),
+    }
 }
 
 fn bytes_under(path: &Path) -> u64 {

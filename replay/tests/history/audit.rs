@@ -27,7 +27,7 @@ fn audited_by(world: &World, rules: &Rules) -> Report {
 #[test]
 fn any_number_of_threads_finds_the_same() {
     let mut world = World::eventful();
-    // A rule of another mind about every third order: differences in more than one stream.
+    // A rule of another mind: differences in more than one stream.
     let other = Rules { strategy: stricter, ..Rules::default() };
     world.register("third");
     let by =
