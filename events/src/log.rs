@@ -93,7 +93,7 @@ impl EventLog {
         } else {
             Box::new(Chunks::open(&path, options.chunk_bytes, options.preallocate_bytes)?)
         };
-        let witness_file = (!inside_sled).then(|| Arc::new(WitnessFile::new(head)));
+        let witness_file = (!inside_sled).then(|| Arc::new(WitnessFile::new(head, witness)));
         let found = index::find(dir, witness_file.clone(), options, &store.source())?;
         let Found { mut files, runs, ledger, rebuilt } = found;
         let mut state = State::new(ledger, runs);

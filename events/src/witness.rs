@@ -58,8 +58,9 @@ pub(crate) struct WitnessFile {
 }
 
 impl WitnessFile {
-    pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, last: Mutex::new(Seq(0)) }
+    /// `found` is what the file says now: that need not be written again.
+    pub(crate) fn new(path: PathBuf, found: Option<Witness>) -> Self {
+        Self { path, last: Mutex::new(found.map_or(Seq(0), |witness| witness.seq)) }
     }
 
     /// Remembers a head that is on disk, unless a later one is remembered already.
