@@ -6,9 +6,8 @@ mod cli;
 
 use cli::{Desk, demo};
 use ephor_events::{EventLog, Options, Pair, StreamId, Version};
-use ephor_governance::RULES_DIGEST;
 use ephor_governance::strategy;
-use ephor_snapshots::{Keyframes, Restored, restore};
+use ephor_snapshots::{Keyframes, Restored, folded_by, restore};
 use serde_json::Value;
 
 const STRATEGY: &str = "EMAX-GBPUSD-M5-001";
@@ -124,7 +123,7 @@ fn a_keyframe_of_other_rules_is_no_fault_and_is_counted() {
     let desk = governed();
     change(&desk, 0, |(_, bytes)| {
         let mut bytes = bytes[..bytes.len() - 32].to_vec();
-        let at = bytes.windows(64).position(|part| part == RULES_DIGEST.as_bytes()).unwrap();
+        let at = bytes.windows(64).position(|part| part == folded_by().as_bytes()).unwrap();
         bytes[at..at + 64].reverse();
         let seal = *blake3::hash(&bytes).as_bytes();
         [bytes.as_slice(), &seal].concat()

@@ -11,7 +11,7 @@ use ephor_governance::gate::assess_kill;
 use ephor_governance::ids::StrategyId;
 use ephor_governance::units::Timestamp;
 use ephor_governance::{strategy, system};
-use ephor_snapshots::{Evolve, Keyframes, RestoreError, Restored, SaveError, Spacing, restore};
+use ephor_snapshots::{Evolve, Keyframes, RestoreError, Restored, Spacing, restore};
 use futures::future::join_all;
 use smol_str::SmolStr;
 use tokio::sync::mpsc::unbounded_channel;
@@ -326,26 +326,34 @@ impl Governor {
     }
 
     /// Saves the state of everything that has been asked about and has changed since its last keyframe, so
-    /// that the next start need not fold it.
-    async fn save_keyframes(&self, keyframes: &Keyframes) -> Result<(), SaveError> {
-        let House { reader, journal, .. } = &*self.house;
-        let journal = journal.clone();
-        drop(tokio::task::spawn_blocking(move || journal.settle()).await);
-        for (id, restored) in self.inspect().await {
-            keyframes.save(reader, &StreamId::new(id.as_str()), &restored)?;
-        }
-        let system = StreamId::system();
-        match restore(reader, Some(keyframes), &system, None, system::evolve) {
-            Ok(restored) if restored.folded == 0 => {}
-            Ok(restored) => {
-                keyframes.save(reader, &system, &restored)?;
+    /// that the next start need not fold it. They only save time: one that cannot be saved is missed and no more.
+    async fn save_keyframes(&self, keyframes: Keyframes) {
+        let states = self.inspect().await;
+        let reader = self.house.reader.clone();
+        let saving = move || {
+            let missed = |error: &dyn std::error::Error| tracing::warn!(%error, "a keyframe was not saved");
+            for (id, restored) in states {
+                if let Err(error) = keyframes.save(&reader, &StreamId::new(id.as_str()), &restored) {
+                    missed(&error);
+                }
             }
-            Err(error) => tracing::warn!(%error, "no keyframe of the system"),
-        }
-        keyframes.flush().map_err(|source| SaveError::Store { stream: system, source })
+            match restore(&reader, Some(&keyframes), &StreamId::system(), None, system::evolve) {
+                Ok(restored) if restored.folded == 0 => {}
+                Ok(restored) => {
+                    if let Err(error) = keyframes.save(&reader, &StreamId::system(), &restored) {
+                        missed(&error);
+                    }
+                }
+                Err(error) => missed(&error),
+            }
+            if let Err(error) = keyframes.flush() {
+                tracing::warn!(%error, "keyframes were not brought to the disk");
+            }
+        };
+        drop(tokio::task::spawn_blocking(saving).await);
     }
 
-    /// Stops intake, waits for what is under way, saves keyframes, closes the log and ends the threads.
+    /// Stops intake, waits for what is under way, closes the log, saves keyframes and ends the threads.
     ///
     /// # Errors
     /// What closing the log said; every answered commit is durable all the same.
@@ -357,12 +365,12 @@ impl Governor {
             let closing = keeper.clone();
             let ended = move || (closing.close(), threads.keeper.map(JoinHandle::join));
             drop(tokio::task::spawn_blocking(ended).await);
-            if let Err(error) = self.save_keyframes(keeper.keyframes()).await {
-                // They only save time: the log has everything.
-                tracing::warn!(%error, "keyframes were not saved");
-            }
         }
+        // The log first: what is recorded is safe from here on, however long the rest takes.
         let closed = self.house.journal.close().await;
+        if let Some(keeper) = &self.house.keeper {
+            self.save_keyframes(keeper.keyframes().clone()).await;
+        }
         // Nobody listens only if the actors' thread has ended already.
         let _gone = threads.stop.send(()).is_err();
         let joined = tokio::task::spawn_blocking(move || {

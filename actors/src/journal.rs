@@ -7,9 +7,11 @@
 //! append nothing is ever written again, because states have already evolved past the failure.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use ephor_events::{AppendError, CheckpointError, Draft, Durability, EventLog, Head, Position, Reader};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
@@ -61,10 +63,24 @@ enum Entry {
     Close(oneshot::Sender<Result<Head, CheckpointError>>),
 }
 
+/// How often who waits for the thread looks whether it is still there.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// A way to the journal's thread. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Journal {
     entries: Sender<Entry>,
+    /// Set when the thread has ended, however it ended: what was queued behind its end is never answered.
+    ended: Arc<AtomicBool>,
+}
+
+/// Says that the thread has ended when it goes, by a panic too.
+struct EndsWith(Arc<AtomicBool>);
+
+impl Drop for EndsWith {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 /// The journal's thread.
@@ -80,10 +96,13 @@ impl Journal {
     ) -> std::io::Result<(Self, Reader, JournalThread)> {
         let (entries, waiting) = bounded(queue);
         let reader = log.reader();
-        let thread = std::thread::Builder::new()
-            .name("journal".to_owned())
-            .spawn(move || Writer { log, durability, stopped: None, shards }.run(&waiting))?;
-        Ok((Self { entries }, reader, thread))
+        let ended: Arc<AtomicBool> = Arc::default();
+        let ends = EndsWith(ended.clone());
+        let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
+            let _ends = ends;
+            Writer { log, durability, stopped: None, shards }.run(&waiting);
+        })?;
+        Ok((Self { entries, ended }, reader, thread))
     }
 
     /// Hands a commit over. The receipt comes by its route when the commit is durable.
@@ -97,11 +116,18 @@ impl Journal {
         })
     }
 
-    /// Waits on the calling thread until everything handed over before has been written.
+    /// Waits on the calling thread until everything handed over before has been written, or nothing more is.
     pub(crate) fn settle(&self) {
         let (done, settled) = bounded(1);
-        // A journal that has closed has settled too.
-        let _settled = self.entries.send(Entry::Barrier(done)).is_ok() && settled.recv().is_ok();
+        if self.entries.send(Entry::Barrier(done)).is_err() {
+            // A journal that has closed has settled too.
+            return;
+        }
+        while let Err(RecvTimeoutError::Timeout) = settled.recv_timeout(LOOK_EVERY) {
+            if self.ended.load(Ordering::Acquire) {
+                return;
+            }
+        }
     }
 
     /// Writes what waits, closes the log and ends the thread.
@@ -144,6 +170,7 @@ impl Writer {
                 Some(Entry::Barrier(done)) => drop(done.send(())),
                 Some(Entry::Close(done)) => {
                     drop(done.send(self.log.close()));
+                    refuse_rest(waiting);
                     return;
                 }
                 Some(Entry::Commit { .. }) | None => {}
@@ -185,6 +212,17 @@ impl Writer {
     }
 }
 
+/// Answers what came too late. What waits in a shard learns it when its receipts end.
+fn refuse_rest(waiting: &Receiver<Entry>) {
+    for entry in waiting.try_iter() {
+        match entry {
+            Entry::Commit { route: Route::One(done), .. } => drop(done.send(Err(JournalError::Closed))),
+            Entry::Barrier(done) => drop(done.send(())),
+            Entry::Commit { route: Route::Shard(_), .. } | Entry::Close(_) => {}
+        }
+    }
+}
+
 /// An error and what caused it, in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -195,4 +233,24 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A strategy recovering while the journal closed waited for ever, and the shutdown with it: what is
+    /// queued when the receiver goes is kept by the queue, and its answer with it.
+    #[test]
+    fn who_settles_behind_the_end_of_the_journal_is_let_go() {
+        let (entries, waiting) = bounded(4);
+        let ended: Arc<AtomicBool> = Arc::default();
+        let journal = Journal { entries, ended: ended.clone() };
+        let settling = std::thread::spawn(move || journal.settle());
+        while waiting.is_empty() {
+            std::thread::yield_now();
+        }
+        drop((waiting, EndsWith(ended)));
+        settling.join().unwrap();
+    }
 }

@@ -183,13 +183,14 @@ impl Saver {
         }
     }
 
+    /// What could not be brought to the disk is tried again with what comes next.
     fn flush(&mut self) {
-        if self.unflushed > 0
-            && let Err(error) = self.keyframes.flush()
-        {
-            tracing::warn!(%error, "keyframes were not brought to the disk");
+        if self.unflushed > 0 {
+            match self.keyframes.flush() {
+                Ok(()) => self.unflushed = 0,
+                Err(error) => tracing::warn!(%error, "keyframes were not brought to the disk"),
+            }
         }
-        self.unflushed = 0;
     }
 }
 

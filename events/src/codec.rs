@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use crate::{Cause, Commit, CommitView, Draft, Encoded, EventView, Key, Seq, StreamId, Text, Version};
+use crate::{Cause, Commit, CommitView, Draft, Encoded, EventView, Hash, Key, Seq, StreamId, Text, Version};
 
 const BYTES: Configuration = standard();
 /// For reading: a damaged length must not ask for more memory than any payload has.
@@ -104,6 +104,12 @@ pub const fn type_and_schema(event: &Event) -> (u16, u16) {
         Event::LevelSet { .. } => (19, 1),
         Event::ActorFaulted { .. } => (20, 1),
     }
+}
+
+/// The digest of this file: what recorded bytes are read as depends on it, upcasts above all.
+#[must_use]
+pub fn source_digest() -> Hash {
+    Hash(*blake3::hash(include_bytes!("codec.rs")).as_bytes())
 }
 
 /// The name of a type id, for reading a log without decoding it; `None` for an unknown one.

@@ -5,8 +5,8 @@
 //! check, another form) is ignored and counted, and the state is folded from an older one, or from the first event.
 //!
 //! Invariants: nothing is saved that does not end with a commit the reader can see; what does not fit is
-//! never used, and goes when its stream is saved the next time (but what a newer program wrote stays); a
-//! stream's fitting keyframes are no further apart than [`Spacing::gap_max`] if they were made no further
+//! never used, and goes when it is met among the newest of its stream (but what a newer program wrote stays
+//! until the same version is saved again); a stream's fitting keyframes are no further apart than [`Spacing::gap_max`] if they were made no further
 //! apart.
 
 use std::fmt;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ephor_events::codec::{pack, unpack};
-use ephor_events::{CommitView, Derived, DerivedTree, Reader, SledError, StreamId, Version};
+use ephor_events::{CommitView, Derived, DerivedTree, ReadError, Reader, SledError, StreamId, Version};
 use ephor_governance::units::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -45,6 +45,14 @@ pub enum SaveError {
         /// What it said.
         source: SledError,
     },
+    /// The log could not be read where the state ends.
+    #[error("save the keyframe of {stream} failed")]
+    Read {
+        /// Which stream.
+        stream: StreamId,
+        /// What was wrong.
+        source: Box<ReadError>,
+    },
     /// The state cannot be written.
     #[error("encode the keyframe of {stream} failed: {problem}")]
     Encode {
@@ -58,9 +66,10 @@ pub enum SaveError {
 impl SaveError {
     /// Whether the same call may go through later.
     #[must_use]
-    pub const fn is_retryable(&self) -> bool {
+    pub fn is_retryable(&self) -> bool {
         match self {
             Self::Store { .. } => true,
+            Self::Read { source, .. } => source.is_retryable(),
             Self::Encode { .. } => false,
         }
     }
@@ -79,13 +88,15 @@ pub struct Ignored {
     pub ahead_of_log: u64,
     /// Of another log.
     pub other_log: u64,
+    /// Where the log cannot be read.
+    pub log_unreadable: u64,
 }
 
 impl Ignored {
     /// All of them.
     #[must_use]
     pub const fn total(&self) -> u64 {
-        self.damaged + self.other_format + self.other_rules + self.ahead_of_log + self.other_log
+        self.damaged + self.other_format + self.other_rules + self.ahead_of_log + self.other_log + self.log_unreadable
     }
 
     /// Counts one more.
@@ -96,6 +107,7 @@ impl Ignored {
             Misfit::OtherRules => &mut self.other_rules,
             Misfit::AheadOfLog => &mut self.ahead_of_log,
             Misfit::OtherLog => &mut self.other_log,
+            Misfit::LogUnreadable => &mut self.log_unreadable,
         } += 1;
     }
 }
@@ -109,6 +121,7 @@ impl fmt::Display for Ignored {
             (self.other_rules, "folded by other rules"),
             (self.ahead_of_log, "ahead of the log"),
             (self.other_log, "of another log"),
+            (self.log_unreadable, "where the log cannot be read"),
         ];
         for (nth, (count, kind)) in kinds.iter().filter(|(count, _)| *count > 0).enumerate() {
             let between = if nth > 0 { ", " } else { "" };
@@ -125,6 +138,7 @@ struct Counters {
     other_rules: AtomicU64,
     ahead_of_log: AtomicU64,
     other_log: AtomicU64,
+    log_unreadable: AtomicU64,
 }
 
 impl Counters {
@@ -135,6 +149,7 @@ impl Counters {
             Misfit::OtherRules => &self.other_rules,
             Misfit::AheadOfLog => &self.ahead_of_log,
             Misfit::OtherLog => &self.other_log,
+            Misfit::LogUnreadable => &self.log_unreadable,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -196,6 +211,7 @@ impl Keyframes {
             other_rules: load(&self.ignored.other_rules),
             ahead_of_log: load(&self.ignored.ahead_of_log),
             other_log: load(&self.ignored.other_log),
+            log_unreadable: load(&self.ignored.log_unreadable),
         }
     }
 
@@ -211,7 +227,12 @@ impl Keyframes {
         restored: &Restored<S>,
     ) -> Result<bool, SaveError> {
         let Restored { state, version, at, .. } = restored;
-        let Some(ending) = ending_at(reader, stream, *version) else { return Ok(false) };
+        let ending = ending_at(reader, stream, *version);
+        let Some(ending) =
+            ending.map_err(|source| SaveError::Read { stream: stream.clone(), source: source.into() })?
+        else {
+            return Ok(false);
+        };
         self.put(reader, stream, *version, &ending, *at, state)
     }
 
@@ -262,6 +283,8 @@ impl Keyframes {
             match fitting(reader, stream, version, bytes) {
                 Ok(_) => newest.push(version),
                 Err(Misfit::OtherFormat { found }) if found > FORMAT => {}
+                // It may be as good as ever.
+                Err(Misfit::LogUnreadable) => {}
                 Err(_) => self.tree.remove(&key(stream, version))?,
             }
             Ok(newest.len() < NEWEST_KEPT + 2)

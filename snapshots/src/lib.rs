@@ -13,6 +13,6 @@ mod system;
 pub use digest::{Digest, Digested};
 pub use keyframes::{Ignored, Kept, Keyframes, SaveError};
 pub use restore::{Evolve, RestoreError, Restored, restore};
-pub use saved::{Ending, Misfit};
+pub use saved::{Ending, Misfit, folded_by};
 pub use spacing::Spacing;
 pub use system::{KillView, SystemView};

@@ -5,9 +5,10 @@
 //! key are as wrong as flipped ones.
 
 use std::fmt;
+use std::sync::LazyLock;
 
-use ephor_events::codec::{pack, unpack};
-use ephor_events::{Hash, Reader, Seq, StreamId, Version};
+use ephor_events::codec::{pack, source_digest, unpack};
+use ephor_events::{Hash, ReadError, Reader, Seq, StreamId, Version};
 use ephor_governance::RULES_DIGEST;
 use ephor_governance::units::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,8 @@ pub enum Misfit {
     AheadOfLog,
     /// The log has another commit there, or none that ends there.
     OtherLog,
+    /// The log could not be read there, so nobody can say.
+    LogUnreadable,
 }
 
 impl Misfit {
@@ -48,6 +51,7 @@ impl Misfit {
             Self::OtherRules => "other_rules",
             Self::AheadOfLog => "ahead_of_log",
             Self::OtherLog => "other_log",
+            Self::LogUnreadable => "log_unreadable",
         }
     }
 }
@@ -63,6 +67,7 @@ impl fmt::Display for Misfit {
             Self::OtherRules => f.write_str("folded by other rules"),
             Self::AheadOfLog => f.write_str("ahead of the log"),
             Self::OtherLog => f.write_str("of another log"),
+            Self::LogUnreadable => f.write_str("at a place where the log cannot be read"),
         }
     }
 }
@@ -79,12 +84,23 @@ pub struct Ending {
 }
 
 /// The commit whose last event has this version; `None` where there is no such commit.
-pub(crate) fn ending_at(reader: &Reader, stream: &StreamId, version: Version) -> Option<Ending> {
-    let mut cursor = reader.stream(stream, version).ok()?;
-    let commit = cursor.next().ok()??;
+pub(crate) fn ending_at(reader: &Reader, stream: &StreamId, version: Version) -> Result<Option<Ending>, ReadError> {
+    let mut cursor = reader.stream(stream, version)?;
+    let Some(commit) = cursor.next()? else { return Ok(None) };
     let recorded_at = Timestamp::from_nanos(commit.recorded_at);
     let ending = || Ending { seq: commit.last_seq(), recorded_at, commit: commit.hash() };
-    (commit.last_version() == version).then(ending)
+    Ok((commit.last_version() == version).then(ending))
+}
+
+/// What states are folded by: the digest of the rules' source and of the file that reads recorded events.
+#[must_use]
+pub fn folded_by() -> &'static str {
+    static DIGEST: LazyLock<String> = LazyLock::new(|| {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(RULES_DIGEST.as_bytes()).update(&source_digest().0);
+        hasher.finalize().to_hex().to_string()
+    });
+    &DIGEST
 }
 
 /// Everything but the form and the seal.
@@ -118,7 +134,7 @@ impl Saved {
             recorded_at: ending.recorded_at.nanos(),
             commit: ending.commit.0,
             decided_at: decided_at.nanos(),
-            rules: RULES_DIGEST.to_owned(),
+            rules: folded_by().to_owned(),
             digest: digest.0,
             state,
         }
@@ -168,17 +184,19 @@ impl Saved {
     /// Whether it was folded by these rules, and ends with a commit of this log.
     ///
     /// # Errors
-    /// [`Misfit::OtherRules`], [`Misfit::AheadOfLog`] and [`Misfit::OtherLog`].
+    /// [`Misfit::OtherRules`], [`Misfit::AheadOfLog`], [`Misfit::OtherLog`] and [`Misfit::LogUnreadable`].
     pub(crate) fn fit(&self, reader: &Reader, stream: &StreamId) -> Result<(), Misfit> {
         let version = Version(self.version);
-        if self.rules != RULES_DIGEST {
+        if self.rules != folded_by() {
             Err(Misfit::OtherRules)
         } else if version > reader.version_of(stream) {
             Err(Misfit::AheadOfLog)
-        } else if ending_at(reader, stream, version) != Some(self.ending()) {
-            Err(Misfit::OtherLog)
         } else {
-            Ok(())
+            match ending_at(reader, stream, version) {
+                Ok(Some(ending)) if ending == self.ending() => Ok(()),
+                Ok(_) => Err(Misfit::OtherLog),
+                Err(_) => Err(Misfit::LogUnreadable),
+            }
         }
     }
 }

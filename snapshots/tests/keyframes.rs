@@ -8,10 +8,9 @@
 
 use ephor_events::codec::{Heading, decode_all, draft};
 use ephor_events::{Derived, DerivedTree, Durability, EventLog, Pair, Reader, StreamId, Version};
-use ephor_governance::RULES_DIGEST;
 use ephor_governance::event::Event;
 use ephor_governance::units::Timestamp;
-use ephor_snapshots::{Digest, Digested, Ignored, Kept, Keyframes, Misfit, Restored, Spacing, restore};
+use ephor_snapshots::{Digest, Digested, Ignored, Kept, Keyframes, Misfit, Restored, Spacing, folded_by, restore};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -185,12 +184,12 @@ fn a_keyframe_of_other_rules_is_ignored_and_an_older_good_one_is_used() {
     let (reader, keyframes) = (log.reader(), Keyframes::open(&log.derived()).unwrap());
     save(&reader, &keyframes, 2);
     save(&reader, &keyframes, 5);
-    forge(&log.derived(), RULES_DIGEST.as_bytes(), RULES_DIGEST.as_bytes());
+    forge(&log.derived(), folded_by().as_bytes(), folded_by().as_bytes());
     assert_eq!(check(&reader, &keyframes, None), 1);
     assert_eq!(keyframes.ignored().total(), 0);
-    let other: Vec<u8> = RULES_DIGEST.bytes().rev().collect();
-    assert_ne!(other, RULES_DIGEST.as_bytes());
-    forge(&log.derived(), RULES_DIGEST.as_bytes(), &other);
+    let other: Vec<u8> = folded_by().bytes().rev().collect();
+    assert_ne!(other, folded_by().as_bytes());
+    forge(&log.derived(), folded_by().as_bytes(), &other);
     assert_eq!(check(&reader, &keyframes, None), 4);
     assert_eq!(keyframes.ignored().total(), 1);
     save(&reader, &keyframes, 5);

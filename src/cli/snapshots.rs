@@ -221,7 +221,7 @@ fn ignored(misfits: &Ignored) -> String {
 
 const fn colour(misfit: Misfit) -> Color {
     match misfit {
-        Misfit::Damaged => Color::Red,
+        Misfit::Damaged | Misfit::LogUnreadable => Color::Red,
         Misfit::OtherFormat { .. } | Misfit::OtherRules | Misfit::AheadOfLog | Misfit::OtherLog => Color::Yellow,
     }
 }
