@@ -169,7 +169,7 @@ fn check(dir: &Path, acknowledged: &BTreeSet<u64>) {
             assert!(ids.insert(id.to_string()), "trade {id} is there twice");
         }
     }
-    let report = audit(&reader, &Scope::default(), &Rules::default(), &mut |_| {}).unwrap();
+    let report = audit(&reader, &Scope::default(), &Rules::default(), 1, &mut |_| {}).unwrap();
     assert!(report.differing.is_empty(), "{report:?}");
     drop((cursor, reader));
     log.close().unwrap();
@@ -253,7 +253,7 @@ fn a_full_file_system_is_an_error_that_says_so_and_nothing_recorded_is_lost() {
     assert_eq!(full.status.code(), Some(3), "{said}");
     assert!(said.contains("No space left"), "{said}");
     let reader = ephor_events::Reader::open_shared(&data, &mut |_| {}).unwrap();
-    let report = audit(&reader, &Scope::default(), &Rules::default(), &mut |_| {}).unwrap();
+    let report = audit(&reader, &Scope::default(), &Rules::default(), 1, &mut |_| {}).unwrap();
     assert!(report.differing.is_empty());
 }
 
