@@ -6,7 +6,6 @@ use ephor_governance::event::{Event, Scope};
 use ephor_governance::gate::Decision;
 use ephor_governance::maturity::{self, DemotionCause, Evidence};
 use ephor_governance::policy::Policy;
-use ephor_governance::trade::Outcome;
 use ephor_governance::units::{Amount, Timestamp};
 use ephor_governance::verdict::{Reason, Verdict};
 
@@ -114,26 +113,27 @@ pub(super) fn of_strategy(
 
 /// From the peak to the breach.
 fn fall(walked: &Walked, evidence: &Evidence, policy: &Policy) -> Fall {
-    let from = walked.peak.map_or(0, |peak| peak + 1);
     Fall {
         limit: policy.maturity.demotion_drawdown,
         drawdown: evidence.drawdown(),
         peak: evidence.peak,
-        peak_trade: walked.peak.and_then(|peak| walked.steps.get(peak).cloned()),
+        peak_equity: walked.peak_equity,
+        peak_trade: walked.peak_trade.clone(),
         equity: evidence.equity,
-        steps: walked.steps.get(from..).unwrap_or_default().to_vec(),
+        left_out: walked.since_peak - walked.steps.len() as u64,
+        steps: walked.steps.iter().cloned().collect(),
     }
 }
 
 /// The losses in a row, with what neither adds to them nor ends them.
 fn run(walked: &Walked, evidence: &Evidence, policy: &Policy) -> Run {
-    let won = walked.steps.iter().rposition(|step| step.outcome == Some(Outcome::Win));
-    let after = walked.steps.get(won.map_or(0, |won| won + 1)..).unwrap_or_default();
-    let first = after.iter().position(|step| step.outcome == Some(Outcome::Loss)).unwrap_or_default();
+    let kept = walked.since_first_loss.min(walked.steps.len() as u64);
+    let from = walked.steps.len() - usize::try_from(kept).unwrap_or(walked.steps.len());
     Run {
         limit: policy.maturity.demotion_loss_streak,
         losses: evidence.loss_streak,
-        steps: after.get(first..).unwrap_or_default().to_vec(),
+        left_out: walked.since_first_loss - kept,
+        steps: walked.steps.range(from..).cloned().collect(),
     }
 }
 
