@@ -154,7 +154,7 @@ pub enum Because {
         /// The record at `from`.
         evidence: Evidence,
         /// The fall, where it was the drawdown.
-        drawdown: Option<Fall>,
+        drawdown: Option<Box<Fall>>,
         /// The losses, where it was their number.
         losses: Option<Run>,
     },

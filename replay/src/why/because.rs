@@ -69,7 +69,7 @@ pub(super) fn of_strategy(
                 to: *to,
                 cause: *cause,
                 evidence: *evidence,
-                drawdown: by_drawdown.then(|| fall(walked, evidence, policy)),
+                drawdown: by_drawdown.then(|| Box::new(fall(walked, evidence, policy))),
                 losses: by_losses.then(|| run(walked, evidence, policy)),
             }
         }

@@ -95,7 +95,7 @@ pub struct Change {
     pub field: &'static str,
     /// Its value then.
     pub recorded: Amount,
-    /// The nearest value, in steps of the field's own precision.
+    /// The nearest value, in steps of the field's own precision, as far as [`Otherwise::tried`] says.
     pub nearest: Amount,
 }
 
