@@ -161,13 +161,7 @@ impl Walked {
                 seen.drift.insert(alert.comparison.metric, seq);
             }
             Event::TokenChanged(change) => {
-                let id = match change {
-                    token::Event::Issued(grant) => &grant.id,
-                    token::Event::Used { id, .. }
-                    | token::Event::Expired { id, .. }
-                    | token::Event::Revoked { id, .. } => id,
-                };
-                seen.tokens.insert(id.clone(), seq);
+                seen.tokens.insert(token(change).clone(), seq);
                 // The rules, too, know only what is in force and what ended last.
                 let known = &self.state.tokens;
                 seen.tokens
@@ -188,5 +182,13 @@ impl Walked {
             | Event::KillSwitchReleased { .. }
             | Event::ActorFaulted { .. } => {}
         }
+    }
+}
+
+/// Which token a change is about.
+pub(super) const fn token(change: &token::Event) -> &TokenId {
+    match change {
+        token::Event::Issued(grant) => &grant.id,
+        token::Event::Used { id, .. } | token::Event::Expired { id, .. } | token::Event::Revoked { id, .. } => id,
     }
 }

@@ -3,13 +3,15 @@
 
 use ephor_events::Seq;
 use ephor_governance::event::Registration;
+use ephor_governance::maturity::Level;
 use ephor_governance::policy::Policy;
 use ephor_governance::strategy::Command;
+use ephor_governance::token::Grant;
 use ephor_governance::units::Amount;
+use ephor_governance::verdict::Component;
 use ephor_replay::why::{Because, Fall, Happening, Run, STEPS_MAX, Step, Target, Why, why};
 
-use crate::world::{MOMENTUM, World, read, set_level};
-use ephor_governance::maturity::Level;
+use crate::world::{MOMENTUM, World, check, read, set_level};
 
 fn declare(world: &mut World, version: &str, capital: &str) -> Seq {
     world.tell(
@@ -134,4 +136,37 @@ fn of_a_long_way_the_last_steps_are_kept_and_the_others_counted() {
     adds_up(&fall.steps, kept, fall.equity);
     let run = run(&found);
     assert_eq!((run.steps.len(), run.left_out, run.losses as usize), (STEPS_MAX, 10, STEPS_MAX + 10));
+}
+
+#[test]
+fn a_token_that_the_rules_have_forgotten_is_still_found() {
+    let mut world = World::at_level(Level::Gated);
+    let mut ended = Vec::new();
+    for number in 0..20 {
+        let id = read(&format!("token-{number}"));
+        world.tell(
+            MOMENTUM,
+            &Command::IssueToken(Grant {
+                id,
+                instruments: Vec::new(),
+                side: None,
+                notional_usd_max: None,
+                order_id: None,
+                uses_max: 1,
+                expires_at: world.at.plus_seconds(60),
+                issued_by: read("alice"),
+            }),
+        );
+        let (by, reason) = (read("alice"), "test".into());
+        ended.push(world.tell(MOMENTUM, &Command::RevokeTokens { id: None, by, reason }));
+    }
+    for (token, seq) in [("token-0", ended[0]), ("token-19", ended[19])] {
+        let Command::CheckOrder { mut order, attempt } = check(&format!("order-of-{token}"), "10") else { panic!() };
+        order.token = Some(read(token));
+        let decided = world.tell(MOMENTUM, &Command::CheckOrder { order, attempt });
+        let found = why(&world.reader(), &Target::Seq(decided)).unwrap();
+        let Because::Decision { said, .. } = &found.because else { panic!() };
+        let said = said.iter().find(|said| said.verdict.0.component == Component::Token).unwrap();
+        assert_eq!(said.rests_on.as_ref().map(|fact| fact.0.seq), Some(seq), "{said:?}");
+    }
 }
