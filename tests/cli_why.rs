@@ -135,3 +135,66 @@ fn every_turn_that_a_rule_decided_in_the_demonstration_has_an_otherwise() {
         assert_eq!(any_one.last().map(|one| &one["seq"]), trade.map(|fact| &fact["seq"]), "{turn}");
     }
 }
+
+/// A strategy that is declared, trades, is declared again with less capital and falls; the commands of it.
+fn declared_again() -> String {
+    let declared = |seq: u32, version: &str, capital: &str| {
+        format!(
+            r#"{{"seq":{seq},"type":"strategy","id":"s-{seq}","ts":"2020-01-01T00:00:{seq:02}Z","strategy_id":"again","instrument":"EURUSD","params":{{"version":"{version}"}},"initial_capital":"{capital}","currency":"USD","multiplier":"1"}}"#
+        )
+    };
+    let closed = |seq: u32, pnl: &str| {
+        format!(
+            r#"{{"seq":{seq},"type":"trade_closed","id":"t-{seq}","ts":"2020-01-01T00:00:{seq:02}Z","strategy_id":"again","instrument":"EURUSD","side":"LONG","qty":"1000","price":"1.1","entry_price":"1.1","realized_pnl":"{pnl}","currency":"USD","opened_at":"2020-01-01T00:00:{seq:02}Z","closed_at":"2020-01-01T00:00:{seq:02}Z"}}"#
+        )
+    };
+    [declared(1, "1", "10000"), closed(2, "2200"), closed(3, "-100"), declared(4, "2", "9900"), closed(5, "-1200")]
+        .join("\n")
+}
+
+#[test]
+fn a_peak_from_before_a_change_of_capital_is_shown_as_it_was_and_as_it_counts() {
+    let desk = Desk::new();
+    desk.govern(declared_again());
+    let text = desk.run(&["why", "again", "--last", "demotion"]).ended(0).out;
+    assert!(text.contains("peak equity 12 200 at trade 1, 2020-01-01 00:00:02; counted as 12 099.17, "), "{text}");
+    let steps: Vec<&str> = text.lines().filter(|line| line.contains("  seq ")).collect();
+    assert_eq!(steps.len(), 3, "{text}");
+    assert!(steps[0].contains("trade    2    -100 ") && steps[0].contains("12 100 "), "{text}");
+    assert!(steps[1].contains("capital       -100 ") && steps[1].contains("12 000 "), "{text}");
+    assert!(steps[2].contains("trade    3  -1 200 ") && steps[2].contains("10 800 "), "{text}");
+    let json = desk.run(&["why", "again", "--last", "demotion", "--json"]).ended(0).json();
+    let fall = &json["because"]["drawdown"];
+    assert_eq!((&fall["peak_equity"], &fall["left_out"]), (&"12200".into(), &0.into()), "{fall}");
+}
+
+#[test]
+fn where_no_threshold_is_enough_those_that_were_tried_are_named() {
+    let some = why(&["EMAX-GBPUSD-M5-001", "--last", "decision"]);
+    let all = why(&["EMAX-GBPUSD-M5-001", "--last", "decision", "--all"]);
+    let json = why_json(&["EMAX-GBPUSD-M5-001", "--last", "decision"]);
+    let tried = json["otherwise"]["tried"].as_array().unwrap();
+    let line = format!("none of the {} thresholds tried, each moved alone, would have changed it", tried.len());
+    assert!(some.contains(&format!("{line}, --all names them")), "{some}");
+    assert!(all.contains(&format!("{line}\n")), "{all}");
+    assert!(tried.len() > 20 && tried.contains(&"maturity.sizing_caps[L4_autonomous]".into()), "{tried:?}");
+    for field in tried {
+        let field = field.as_str().unwrap();
+        assert_eq!((some.contains(field), all.contains(field)), (false, true), "{field}");
+    }
+}
+
+#[test]
+fn a_policy_with_an_enormous_threshold_is_reasoned_about_all_the_same() {
+    let desk = Desk::new();
+    desk.govern(declared_again());
+    let policy = "[impact_classifier]\ncritical_notional_usd = \"100000000000000000000\"\n";
+    let policy = desk.write("policy.toml", policy);
+    desk.run(&["policy", "adopt", policy.to_str().unwrap(), "--by", "alice", "--reason", "test"]).ended(0);
+    let order = r#"{"seq":9,"type":"signal","id":"o-9","ts":"2020-01-01T00:01:00Z","strategy_id":"again","instrument":"EURUSD","side":"BUY","qty":"1000","price":"1.1","currency":"USD"}"#;
+    desk.govern(order);
+    let found = desk.run(&["why", "again", "--last", "decision", "--json"]).ended(0).json();
+    let tried = found["otherwise"]["tried"].as_array().unwrap();
+    assert!(!tried.contains(&"impact_classifier.critical_notional_usd".into()), "{tried:?}");
+    assert!(tried.contains(&"impact_classifier.high_notional_usd".into()), "{tried:?}");
+}

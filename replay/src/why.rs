@@ -28,6 +28,9 @@ pub use search::instruments;
 
 use crate::{ReplayError, at};
 
+/// The most steps of a way that are kept, the last ones.
+pub const STEPS_MAX: usize = 1_000;
+
 /// What is asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -151,7 +154,7 @@ pub enum Because {
         /// The record at `from`.
         evidence: Evidence,
         /// The fall, where it was the drawdown.
-        drawdown: Option<Fall>,
+        drawdown: Option<Box<Fall>>,
         /// The losses, where it was their number.
         losses: Option<Run>,
     },
@@ -227,13 +230,18 @@ pub struct Fall {
     pub limit: Amount,
     /// The fall, a fraction of the peak.
     pub drawdown: f64,
-    /// Highest equity since the level was entered.
+    /// The peak that the fall is counted from: the highest equity since the level was entered, rescaled with
+    /// every change of capital since.
     pub peak: Amount,
+    /// Equity when the peak was made; `peak`, where capital has not been changed since.
+    pub peak_equity: Amount,
     /// The trade that made the peak; `None` where it is the equity the level was entered with.
     pub peak_trade: Option<Step>,
     /// Equity at the breach.
     pub equity: Amount,
-    /// From the peak to the breach.
+    /// Steps after the peak, before `steps`, that are not kept.
+    pub left_out: u64,
+    /// From the peak to the breach, changes of capital among them: the last [`STEPS_MAX`] steps.
     pub steps: Vec<Step>,
 }
 
@@ -244,7 +252,9 @@ pub struct Run {
     pub limit: u32,
     /// Losses in a row.
     pub losses: u32,
-    /// The losses and the break-evens between them.
+    /// Steps since the first of the losses, before `steps`, that are not kept.
+    pub left_out: u64,
+    /// The losses, with the break-evens and changes of capital between them: the last [`STEPS_MAX`] steps.
     pub steps: Vec<Step>,
 }
 
@@ -257,7 +267,7 @@ pub struct Step {
     pub trade: Option<SourceId>,
     /// The instrument.
     pub instrument: Option<InstrumentId>,
-    /// Which trade at the level it is, from 1.
+    /// Which trade at the level it is, from 1, whatever the version; for a change of capital, the one before.
     pub number: u32,
     /// When it was closed.
     pub closed_at: Timestamp,

@@ -9,10 +9,11 @@ use ephor_events::envelope::Envelope;
 use ephor_governance::drift::Band;
 use ephor_governance::gate::Decision;
 use ephor_governance::ids::StrategyId;
+use ephor_governance::units::Amount;
 use ephor_replay::why::{Because, Check, Crossing, Fact, Fall, Happening, Run, Said, Target, Why, why};
 use ephor_replay::{ReplayError, at};
 
-use super::print::{self, BAD, BOLD, DIM, GOOD, amount, percent, styled, time};
+use super::print::{self, BAD, BOLD, DIM, GOOD, amount, percent, rounded, styled, time};
 use super::sentence::{self, action_style, component, figure, scope_name};
 use super::{CliError, Exit, Global};
 use crate::store;
@@ -28,7 +29,7 @@ pub(super) struct Args {
     /// The last of these in the strategy's history
     #[arg(long, value_enum, value_name = "WHAT")]
     last: Option<Last>,
-    /// Show every trade, not only the first, the last and the largest of many
+    /// Show every trade, not only the first, the last and the largest of many, and every threshold tried
     #[arg(long)]
     all: bool,
 }
@@ -92,7 +93,7 @@ fn explained(why: &Why, all: bool) -> Node {
     root.push(Node::new(place(envelope)));
     root.push(numbers(&why.because, all));
     if let Some(otherwise) = &why.otherwise {
-        for line in otherwise::lines(otherwise, &why.because) {
+        for line in otherwise::lines(otherwise, &why.because, all) {
             root.push(line);
         }
     }
@@ -194,15 +195,29 @@ fn fall(fall: &Fall, all: bool) -> Node {
     let value = fall.drawdown * 100.0;
     let mut node =
         Node::new(styled(BAD, format_args!("drawdown {value:.2} % > {limit:.2} % (maturity.demotion_drawdown)")));
+    let equity = amount(fall.peak_equity);
     let from = match &fall.peak_trade {
-        Some(step) => format!("peak equity {} at trade {}, {}", amount(fall.peak), step.number, time(step.closed_at)),
-        None => format!("peak equity {}, which it entered the level with", amount(fall.peak)),
+        Some(step) => format!("peak equity {equity} at trade {}, {}", step.number, time(step.closed_at)),
+        None => format!("peak equity {equity}, which it entered the level with"),
     };
-    let mut peak = Node::new(from);
-    waterfall::draw(&mut peak, &fall.steps, Some(fall.peak), all);
+    let rescaled = if fall.peak == fall.peak_equity {
+        String::new()
+    } else {
+        format!("; counted as {}, rescaled with the change of capital", readable(fall.peak))
+    };
+    let mut peak = Node::new(format!("{from}{rescaled}"));
+    waterfall::draw(&mut peak, &fall.steps, fall.left_out, Some(fall.peak_equity), all);
     node.push(peak);
     node.push(Node::new(format!("equity at the breach {}", amount(fall.equity))));
     node
+}
+
+/// An amount that a division has made, without the digits that nobody reads.
+fn readable(exact: Amount) -> String {
+    const DIGITS: u32 = 8;
+    let short = exact.decimal().round_sf(DIGITS).map_or(exact, Amount::from);
+    // The cents of a large amount are more than these digits.
+    if exact.abs() < Amount::new(100, 0) { amount(short) } else { rounded(exact) }
 }
 
 fn run_of_losses(run: &Run, all: bool) -> Node {
@@ -210,7 +225,7 @@ fn run_of_losses(run: &Run, all: bool) -> Node {
         BAD,
         format_args!("{} losses in a row > {} (maturity.demotion_loss_streak)", run.losses, run.limit),
     ));
-    waterfall::draw(&mut node, &run.steps, None, all);
+    waterfall::draw(&mut node, &run.steps, run.left_out, None, all);
     node
 }
 

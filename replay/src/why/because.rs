@@ -6,11 +6,10 @@ use ephor_governance::event::{Event, Scope};
 use ephor_governance::gate::Decision;
 use ephor_governance::maturity::{self, DemotionCause, Evidence};
 use ephor_governance::policy::Policy;
-use ephor_governance::trade::Outcome;
 use ephor_governance::units::{Amount, Timestamp};
 use ephor_governance::verdict::{Reason, Verdict};
 
-use super::walk::Walked;
+use super::walk::{self, Walked};
 use super::{Because, Check, Crossing, Fact, Fall, Run, Said, VerdictView, fact};
 use crate::ReplayError;
 
@@ -70,7 +69,7 @@ pub(super) fn of_strategy(
                 to: *to,
                 cause: *cause,
                 evidence: *evidence,
-                drawdown: by_drawdown.then(|| fall(walked, evidence, policy)),
+                drawdown: by_drawdown.then(|| Box::new(fall(walked, evidence, policy))),
                 losses: by_losses.then(|| run(walked, evidence, policy)),
             }
         }
@@ -114,26 +113,27 @@ pub(super) fn of_strategy(
 
 /// From the peak to the breach.
 fn fall(walked: &Walked, evidence: &Evidence, policy: &Policy) -> Fall {
-    let from = walked.peak.map_or(0, |peak| peak + 1);
     Fall {
         limit: policy.maturity.demotion_drawdown,
         drawdown: evidence.drawdown(),
         peak: evidence.peak,
-        peak_trade: walked.peak.and_then(|peak| walked.steps.get(peak).cloned()),
+        peak_equity: walked.peak_equity,
+        peak_trade: walked.peak_trade.clone(),
         equity: evidence.equity,
-        steps: walked.steps.get(from..).unwrap_or_default().to_vec(),
+        left_out: walked.since_peak - walked.steps.len() as u64,
+        steps: walked.steps.iter().cloned().collect(),
     }
 }
 
 /// The losses in a row, with what neither adds to them nor ends them.
 fn run(walked: &Walked, evidence: &Evidence, policy: &Policy) -> Run {
-    let won = walked.steps.iter().rposition(|step| step.outcome == Some(Outcome::Win));
-    let after = walked.steps.get(won.map_or(0, |won| won + 1)..).unwrap_or_default();
-    let first = after.iter().position(|step| step.outcome == Some(Outcome::Loss)).unwrap_or_default();
+    let kept = walked.since_first_loss.min(walked.steps.len() as u64);
+    let from = walked.steps.len() - usize::try_from(kept).unwrap_or(walked.steps.len());
     Run {
         limit: policy.maturity.demotion_loss_streak,
         losses: evidence.loss_streak,
-        steps: after.get(first..).unwrap_or_default().to_vec(),
+        left_out: walked.since_first_loss - kept,
+        steps: walked.steps.range(from..).cloned().collect(),
     }
 }
 
@@ -215,11 +215,11 @@ fn said(
 fn rests_on(reader: &Reader, commit: &Commit, verdict: &Verdict, walked: &Walked) -> Result<Option<Seq>, ReplayError> {
     let seen = &walked.before_seen;
     Ok(match &verdict.reason {
-        Reason::KillEngaged { since, by, .. } => last_of_system(reader, commit.system, |event, at| {
+        Reason::KillEngaged { since, by, .. } => last_of(reader, &StreamId::system(), commit.system, |event, at| {
             at == *since && matches!(event, Event::KillSwitchEngaged { by: engaged, .. } if engaged == by)
         })?,
         Reason::CanaryUnhealthy { .. } | Reason::CanaryNoComponents => {
-            last_of_system(reader, commit.system, |event, _| matches!(event, Event::CanaryAlerted(_)))?
+            last_of(reader, &StreamId::system(), commit.system, |event, _| matches!(event, Event::CanaryAlerted(_)))?
         }
         Reason::StrategyPaused { by, since } => {
             let pauses = &walked.before.pauses;
@@ -238,10 +238,19 @@ fn rests_on(reader: &Reader, commit: &Commit, verdict: &Verdict, walked: &Walked
         | Reason::DriftBeyondPause { metric, .. } => seen.drift.get(metric).copied().or(seen.baseline),
         Reason::DriftSampleTooSmall { .. } => seen.baseline,
         Reason::TokenCovers { token, .. }
-        | Reason::TokenUnknown { token }
         | Reason::TokenExpired { token, .. }
         | Reason::TokenSpent { token }
         | Reason::TokenOutOfScope { token, .. } => seen.tokens.get(token).copied(),
+        // One that ended long ago is forgotten by the rules.
+        Reason::TokenUnknown { token } => {
+            let upto = Version(commit.version.0 - 1);
+            last_of(
+                reader,
+                &commit.stream,
+                upto,
+                |event, _| matches!(event, Event::TokenChanged(change) if walk::token(change) == token),
+            )?
+        }
         Reason::ComponentClear
         | Reason::OrderReducesOnly
         | Reason::ImpactWithinLevel { .. }
@@ -256,14 +265,15 @@ fn rests_on(reader: &Reader, commit: &Commit, verdict: &Verdict, walked: &Walked
     })
 }
 
-/// The last event of the system's stream that fits, up to and with a version.
-fn last_of_system(
+/// The last event of a stream that fits, up to and with a version.
+fn last_of(
     reader: &Reader,
+    stream: &StreamId,
     upto: Version,
     fits: impl Fn(&Event, Timestamp) -> bool,
 ) -> Result<Option<Seq>, ReplayError> {
     let mut found = None;
-    let mut cursor = reader.stream(&StreamId::system(), Version(1))?;
+    let mut cursor = reader.stream(stream, Version(1))?;
     while let Some(commit) = cursor.next()?.filter(|commit| commit.last_version() <= upto) {
         let at = crate::decided_at(&commit);
         for (seq, event) in (commit.seq.0..).zip(decode_all(&commit)) {

@@ -43,6 +43,10 @@ pub struct Otherwise {
     pub trades: Option<WithoutTrades>,
     /// Another policy: each of these alone would have been enough, the nearest first.
     pub policy: Vec<OtherPolicy>,
+    /// The thresholds that were moved, each alone, up and down: nothing is said of any other. A value is looked
+    /// for as if, on the way to the end of its range, the outcome changed no more than once; an event that
+    /// stays at the end, and does not in between, is not found.
+    pub tried: Vec<&'static str>,
 }
 
 /// The trades without which it would not have happened by then.
@@ -91,7 +95,7 @@ pub struct Change {
     pub field: &'static str,
     /// Its value then.
     pub recorded: Amount,
-    /// The nearest value, in steps of the field's own precision.
+    /// The nearest value, in steps of the field's own precision, as far as [`Otherwise::tried`] says.
     pub nearest: Amount,
 }
 
@@ -206,14 +210,14 @@ pub(super) fn otherwise(
     if bench.decide(&walked.before, &target) != events {
         return Ok(None);
     }
-    let policy = thresholds::nearest(&bench, &walked.before, &target, asked);
+    let (policy, tried) = thresholds::nearest(&bench, &walked.before, &target, asked);
     let trades = if rests_on_trades(asked, &event.0.event) {
         let since = since(asked, walked);
         trades::without(reader, commit, asked, since)?
     } else {
         None
     };
-    Ok(Some(Otherwise { trades, policy }))
+    Ok(Some(Otherwise { trades, policy, tried }))
 }
 
 /// After which event the trades stand that the event rests on.

@@ -1,6 +1,12 @@
 //! A strategy's way to one event: its state just before, and the facts its rules still looked at.
+//!
+//! A level is entered by a transition, by hand and by the first registration. A later one, of a new version
+//! or of other capital, goes on with the peak and the losses in a row, as the rules do.
+//!
+//! Invariants: each step goes on from the equity of the one before it; what is kept does not grow with the
+//! stream.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use ephor_events::codec::{decode_all, decode_commit};
 use ephor_events::{Commit, Reader, Seq, Version};
@@ -9,9 +15,10 @@ use ephor_governance::event::{Event, PauseCause};
 use ephor_governance::ids::TokenId;
 use ephor_governance::strategy::{State, evolve};
 use ephor_governance::token;
-use ephor_governance::units::Timestamp;
+use ephor_governance::trade::{Outcome, Trade};
+use ephor_governance::units::{Amount, Timestamp};
 
-use super::Step;
+use super::{STEPS_MAX, Step};
 use crate::{ReplayError, decided_at};
 
 /// Where the facts stand that a state rests on.
@@ -38,10 +45,18 @@ pub(super) struct Walked {
     pub(super) before_seen: Seen,
     /// Just before the event.
     pub(super) state: State,
-    /// The trades at the level, up to the event.
-    pub(super) steps: Vec<Step>,
-    /// Which of them made the peak; `None` where that is the equity at the entry.
-    pub(super) peak: Option<usize>,
+    /// The trade that made the peak; `None` where that is the equity at the entry.
+    pub(super) peak_trade: Option<Step>,
+    /// Equity when the peak was made.
+    pub(super) peak_equity: Amount,
+    /// The last steps after the peak, up to the event.
+    pub(super) steps: VecDeque<Step>,
+    /// How many there were.
+    pub(super) since_peak: u64,
+    /// How many there were from the first loss after the last win: a peak is won, so it stands before them.
+    pub(super) since_first_loss: u64,
+    /// Trades at the level.
+    trades: u32,
     seen: Seen,
 }
 
@@ -70,45 +85,66 @@ pub(super) fn to(reader: &Reader, target: &Commit, seq: Seq) -> Result<Walked, R
 impl Walked {
     fn apply(&mut self, seq: Seq, event: &Event, at: Timestamp) {
         let before = self.state.maturity.evidence;
+        let first = self.state.registration.is_none();
         self.state = evolve(std::mem::take(&mut self.state), event, at);
-        let after = self.state.maturity.evidence;
+        let enters = matches!(event, Event::MaturityTransitioned(_) | Event::LevelSet { .. })
+            || (first && matches!(event, Event::StrategyRegistered { .. }));
         self.see(seq, event);
-        let trade = if let Event::TradeClosed(closed) = event { Some(&closed.trade) } else { None };
-        if trade.is_none() && (after.trades == 0 || after.equity == before.equity) {
-            if after.trades == 0 {
-                // A level was entered, or nothing has happened at it yet.
-                self.steps.clear();
-                self.peak = None;
-            }
+        if enters {
+            self.enter(seq);
             return;
         }
-        self.steps.push(Step {
+        let after = self.state.maturity.evidence;
+        let trade = if let Event::TradeClosed(closed) = event { Some(&closed.trade) } else { None };
+        if trade.is_none() && after.equity == before.equity {
+            return;
+        }
+        self.trades = self.trades.saturating_add(u32::from(trade.is_some()));
+        let step = Step {
             seq,
             trade: trade.map(|trade| trade.id.clone()),
             instrument: trade.map(|trade| trade.instrument.clone()),
-            number: after.trades,
+            number: self.trades,
             closed_at: trade.map_or(at, |trade| trade.closed_at),
             pnl: trade.map_or(after.equity.minus(before.equity), |trade| trade.realized_pnl),
-            outcome: trade.map(ephor_governance::trade::Trade::outcome),
+            outcome: trade.map(Trade::outcome),
             equity: after.equity,
             drawdown: after.drawdown(),
             loss_streak: after.loss_streak,
-        });
+        };
+        self.since_first_loss = match step.outcome {
+            Some(Outcome::Win) => 0,
+            Some(Outcome::Loss) => self.since_first_loss + 1,
+            Some(Outcome::BreakEven) | None => self.since_first_loss + u64::from(self.since_first_loss > 0),
+        };
         if trade.is_some() && after.peak > before.peak {
-            self.peak = Some(self.steps.len() - 1);
+            self.peak_at(Some(step));
+            return;
         }
+        if self.steps.len() >= STEPS_MAX {
+            self.steps.pop_front();
+        }
+        self.steps.push_back(step);
+        self.since_peak += 1;
+    }
+
+    /// A level was entered.
+    fn enter(&mut self, seq: Seq) {
+        self.seen.level = Some(seq);
+        (self.trades, self.since_first_loss) = (0, 0);
+        self.peak_at(None);
+    }
+
+    fn peak_at(&mut self, trade: Option<Step>) {
+        self.peak_equity = self.state.maturity.evidence.equity;
+        self.peak_trade = trade;
+        self.steps.clear();
+        self.since_peak = 0;
     }
 
     fn see(&mut self, seq: Seq, event: &Event) {
         let seen = &mut self.seen;
         match event {
-            Event::StrategyRegistered { .. } => {
-                // A declaration that goes on with the same record enters no level.
-                if self.state.maturity.evidence.trades == 0 || seen.level.is_none() {
-                    seen.level = Some(seq);
-                }
-            }
-            Event::MaturityTransitioned(_) | Event::LevelSet { .. } => seen.level = Some(seq),
             Event::HealthUpdated(_) => seen.health = Some(seq),
             Event::BaselineRecorded(_) => seen.baseline = Some(seq),
             Event::StrategyPaused { cause, .. } => {
@@ -125,15 +161,16 @@ impl Walked {
                 seen.drift.insert(alert.comparison.metric, seq);
             }
             Event::TokenChanged(change) => {
-                let id = match change {
-                    token::Event::Issued(grant) => &grant.id,
-                    token::Event::Used { id, .. }
-                    | token::Event::Expired { id, .. }
-                    | token::Event::Revoked { id, .. } => id,
-                };
-                seen.tokens.insert(id.clone(), seq);
+                seen.tokens.insert(token(change).clone(), seq);
+                // The rules, too, know only what is in force and what ended last.
+                let known = &self.state.tokens;
+                seen.tokens
+                    .retain(|id, _| known.active.contains_key(id) || known.ended.iter().any(|(ended, ..)| ended == id));
             }
-            Event::SignalReceived(_)
+            Event::StrategyRegistered { .. }
+            | Event::MaturityTransitioned(_)
+            | Event::LevelSet { .. }
+            | Event::SignalReceived(_)
             | Event::OrderReported(_)
             | Event::TradeClosed(_)
             | Event::AccountUpdated(_)
@@ -145,5 +182,13 @@ impl Walked {
             | Event::KillSwitchReleased { .. }
             | Event::ActorFaulted { .. } => {}
         }
+    }
+}
+
+/// Which token a change is about.
+pub(super) const fn token(change: &token::Event) -> &TokenId {
+    match change {
+        token::Event::Issued(grant) => &grant.id,
+        token::Event::Used { id, .. } | token::Event::Expired { id, .. } | token::Event::Revoked { id, .. } => id,
     }
 }

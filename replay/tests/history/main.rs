@@ -14,4 +14,6 @@ mod timeline;
 mod what_if;
 mod why;
 mod why_otherwise;
+mod why_thresholds;
+mod why_versions;
 mod world;

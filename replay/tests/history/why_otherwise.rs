@@ -14,6 +14,7 @@ use ephor_governance::units::Amount;
 use ephor_replay::why::otherwise::{OtherPolicy, Otherwise, TRADES_MAX};
 use ephor_replay::why::{Happening, Target, why};
 
+use crate::why_thresholds::{Numbers, decimals, moved};
 use crate::world::{MOMENTUM, World, check, read, set_level};
 
 fn last(world: &World, happening: Happening) -> Otherwise {
@@ -63,18 +64,6 @@ fn sets(count: usize) -> Vec<BTreeSet<usize>> {
         (1..1_u32 << count).map(|bits| (0..count).filter(|place| bits & (1 << place) != 0).collect()).collect();
     sets.sort_by_key(BTreeSet::len);
     sets
-}
-
-/// Numbers that are the same on every run.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
 }
 
 #[test]
@@ -258,7 +247,7 @@ fn every_value_given_changes_the_outcome_and_the_one_before_it_does_not() {
         let (state, command) = before.clone().unwrap();
         let kind = found.event.0.event.name();
         let happens = |field: &str, value: Amount| {
-            let policy = moved(&world.system.1.policy, field, value);
+            let policy = moved(&world.system.1.policy, field, value).unwrap();
             let system = system::State { policy: Arc::new(policy), ..world.system.1.clone() };
             let context = Context { at, system: &system };
             let events = strategy::decide(&state, &read(MOMENTUM), &command, &context).unwrap();
@@ -268,7 +257,7 @@ fn every_value_given_changes_the_outcome_and_the_one_before_it_does_not() {
             let [change] = other.changes.as_slice() else { panic!() };
             assert!(happens(change.field, change.recorded), "seq {seq}: {change:?}");
             assert!(!happens(change.field, change.nearest), "seq {seq}: {change:?}");
-            let step = if change.field.ends_with("pct") { Amount::new(1, 2) } else { Amount::ONE };
+            let step = Amount::new(1, decimals(change.field));
             let nearer =
                 if change.nearest > change.recorded { change.nearest.minus(step) } else { change.nearest.plus(step) };
             assert!(happens(change.field, nearer), "seq {seq}: {change:?} could be nearer");
@@ -276,15 +265,6 @@ fn every_value_given_changes_the_outcome_and_the_one_before_it_does_not() {
         }
     }
     assert!(before.is_some() && tried >= 2, "{tried}");
-}
-
-/// The policy with one field set, by its path in JSON: by another way than the answer's own.
-fn moved(policy: &Policy, field: &str, value: Amount) -> Policy {
-    let mut json = serde_json::to_value(policy).unwrap();
-    let place = json.pointer_mut(&format!("/{}", field.replace('.', "/"))).unwrap();
-    let text = value.normalized().decimal().to_string();
-    *place = if place.is_string() { text.into() } else { serde_json::from_str(&text).unwrap() };
-    serde_json::from_value(json).unwrap()
 }
 
 #[test]

@@ -12,23 +12,32 @@ const NAMED: usize = 6;
 const POLICIES: usize = 4;
 
 /// A line for the trades, and one for each policy.
-pub(super) fn lines(otherwise: &Otherwise, because: &Because) -> Vec<Node> {
+pub(super) fn lines(otherwise: &Otherwise, because: &Because, all: bool) -> Vec<Node> {
     let what = if matches!(because, Because::Decision { .. }) {
         "it would have been decided otherwise"
     } else {
         "it would not have happened"
     };
     let mut lines: Vec<Node> = otherwise.trades.iter().map(|trades| without(what, trades)).collect();
-    let (shown, more) = otherwise.policy.split_at(otherwise.policy.len().min(POLICIES));
+    let (shown, more) = otherwise.policy.split_at(otherwise.policy.len().min(if all { usize::MAX } else { POLICIES }));
     lines.extend(shown.iter().map(|policy| under(what, policy)));
     if !more.is_empty() {
-        let thresholds = Counted(more.len() as u64, "more threshold");
-        lines.push(Node::new(styled(DIM, format_args!("nor with {thresholds} moved: --json gives all of them"))));
+        let values = Counted(more.len() as u64, "other value");
+        lines.push(Node::new(styled(DIM, format_args!("and so with any one of {values}, --all shows them"))));
     }
-    if otherwise.policy.is_empty() {
-        lines.push(Node::new("no single threshold of the policy would have changed it".to_owned()));
-    }
+    lines.extend(otherwise.policy.is_empty().then(|| none_of(&otherwise.tried, all)));
     lines
+}
+
+/// Nothing is known of the thresholds that were not tried.
+fn none_of(tried: &[&str], all: bool) -> Node {
+    let thresholds = Counted(tried.len() as u64, "threshold");
+    let names = if all { "" } else { ", --all names them" };
+    let mut node = Node::new(format!("none of the {thresholds} tried, each moved alone, would have changed it{names}"));
+    for field in tried.iter().filter(|_| all) {
+        node.push(Node::new((*field).to_owned()));
+    }
+    node
 }
 
 fn under(what: &str, policy: &OtherPolicy) -> Node {

@@ -9,7 +9,7 @@ use ephor_governance::units::Amount;
 use ephor_replay::why::Step;
 
 use super::Node;
-use crate::cli::print::{DIM, rounded, styled, time};
+use crate::cli::print::{Counted, DIM, rounded, styled, time};
 use crate::cli::sentence::outcome_style;
 
 /// How many trades are shown at the beginning, at the end, and for their size between the two.
@@ -25,8 +25,9 @@ const TREE: usize = 12;
 /// A page narrower than this has no room for times.
 const COLUMNS_FOR_TIMES: usize = 100;
 
-/// Draws the trades under a line. `peak` is the equity that the first of them fell from.
-pub(super) fn draw(node: &mut Node, steps: &[Step], peak: Option<Amount>, all: bool) {
+/// Draws the trades under a line. `left_out` stood before them and are not kept; `peak` is the equity that the
+/// first of all fell from.
+pub(super) fn draw(node: &mut Node, steps: &[Step], left_out: u64, peak: Option<Amount>, all: bool) {
     let shown = if all { (0..steps.len()).collect() } else { worth_showing(steps) };
     let widest = |text: &dyn Fn(&Step) -> String| steps.iter().map(|step| text(step).len()).max().unwrap_or_default();
     let (pnl_width, equity_width) = (widest(&|step| result(step.pnl)), widest(&|step| rounded(step.equity)));
@@ -49,6 +50,10 @@ pub(super) fn draw(node: &mut Node, steps: &[Step], peak: Option<Amount>, all: b
         ""
     );
     node.push(Node::new(styled(DIM, over)));
+    if left_out > 0 {
+        let steps = Counted(left_out, "step");
+        node.push(Node::new(styled(DIM, format_args!("... {steps} before these, which are not kept"))));
+    }
     let mut hidden = 0;
     let gap = |hidden: usize| Node::new(styled(DIM, format_args!("... {hidden} more, --all shows them")));
     for (place, step) in steps.iter().enumerate() {
@@ -198,13 +203,17 @@ mod tests {
         assert!([0, 5, 100, 200, 288, 299].iter().all(|place| shown.contains(place)), "{shown:?}");
         assert_eq!(worth_showing(&steps(&[-1; 26])).len(), 26);
         let mut node = Node::new("peak".to_owned());
-        draw(&mut node, &steps(&results), None, false);
+        draw(&mut node, &steps(&results), 0, None, false);
         let text = node.text();
         let hidden: usize =
             text.lines().filter_map(|line| line.split("... ").nth(1)?.split(' ').next()?.parse::<usize>().ok()).sum();
         assert_eq!((text.matches("─ trade ").count(), hidden), (shown.len(), 300 - shown.len()), "{text}");
         let mut node = Node::new("peak".to_owned());
-        draw(&mut node, &steps(&results), None, true);
+        draw(&mut node, &steps(&results), 0, None, true);
         assert_eq!(node.text().matches("─ trade ").count(), 300);
+        assert!(!node.text().contains("not kept"));
+        let mut node = Node::new("peak".to_owned());
+        draw(&mut node, &steps(&results), 1_234, None, true);
+        assert!(node.text().contains("... 1 234 steps before these, which are not kept"), "{}", node.text());
     }
 }

@@ -4,7 +4,7 @@
 //! from what is decided, up to and with the event's own commit. What an engine or an operator would have
 //! done otherwise is not known: their commands stay as they were.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use ephor_events::codec::decode_all;
 use ephor_events::{Commit, Reader, Seq, Version};
@@ -51,23 +51,25 @@ pub(super) fn without(
     since: Option<Seq>,
 ) -> Result<Option<WithoutTrades>, ReplayError> {
     let (versions, trades) = recent(reader, target, since)?;
-    let Some(first) = versions.first().copied() else { return Ok(None) };
+    let Some(first) = versions.front().copied() else { return Ok(None) };
     let Some(mut history) = history(reader, target, asked, first)? else { return Ok(None) };
     Ok(Some(history.search(trades)))
 }
 
 /// The versions of the commits that close the most recent trades, oldest first, and how many there were.
-fn recent(reader: &Reader, target: &Commit, since: Option<Seq>) -> Result<(Vec<Version>, usize), ReplayError> {
-    let mut versions = Vec::new();
+fn recent(reader: &Reader, target: &Commit, since: Option<Seq>) -> Result<(VecDeque<Version>, usize), ReplayError> {
+    let (mut versions, mut trades) = (VecDeque::new(), 0);
     let mut cursor = reader.stream(&target.stream, Version(1))?;
     while let Some(commit) = cursor.next()?.filter(|commit| commit.seq <= target.seq) {
         if since.is_none_or(|since| commit.seq > since) && closes(&commit) {
-            versions.push(commit.version);
+            trades += 1;
+            if versions.len() >= TRADES_MAX {
+                versions.pop_front();
+            }
+            versions.push_back(commit.version);
         }
     }
-    let trades = versions.len();
-    let near = versions.partition_point(|version| version.0 + EVENTS_MAX < target.version.0);
-    versions.drain(..near.max(trades.saturating_sub(TRADES_MAX)));
+    versions.retain(|version: &Version| version.0 + EVENTS_MAX >= target.version.0);
     Ok((versions, trades))
 }
 
