@@ -144,7 +144,6 @@ const DECISIONS: u32 = 200_000;
 const STRATEGIES: u32 = 16;
 
 /// An audit of decisions alone, each on a full state: two hundred trades and a baseline.
-#[expect(clippy::cast_precision_loss, reason = "a rate")]
 fn decisions() {
     let log = decided();
     let reader = log.reader();
@@ -229,10 +228,8 @@ fn order(number: u32) -> strategy::Command {
     let line = format!(
         r#"{{"type":"signal","id":"o-{number}","ts":"2023-11-14T00:00:00Z","strategy_id":"s","instrument":"GBP/USD.SIM","side":"BUY","qty":"1000","price":"1.58","position_qty":"0","equity":"100000"}}"#
     );
-    match command(&line) {
-        strategy::Command::ReceiveSignal { order, .. } => strategy::Command::CheckOrder { order, attempt: 0 },
-        other => other,
-    }
+    let strategy::Command::ReceiveSignal { order, .. } = command(&line) else { unreachable!("the line is a signal") };
+    strategy::Command::CheckOrder { order, attempt: 0 }
 }
 
 fn command(line: &str) -> strategy::Command {
