@@ -121,7 +121,9 @@ mod tests {
                 thread::sleep(Duration::from_millis(50));
                 ended.store(true, Ordering::Relaxed);
             }
-            [1, 2].into_iter().for_each(|done| progress(Progress { done: Seq(done), total: Seq(2) }));
+            for done in 1..=2 {
+                progress(Progress { done: Seq(done), total: Seq(2) });
+            }
             Ok(())
         };
         shares(2).work(&mut |now| seen.push((now.done, ended.load(Ordering::Relaxed))), work).unwrap();

@@ -9,7 +9,6 @@
 pub(crate) struct Streams<T> {
     places: Vec<Place>,
     /// Boxed, so that growing moves pointers and not states.
-    #[expect(clippy::vec_box, reason = "a state is kilobytes large, and the vector grows while it is used")]
     values: Vec<Box<T>>,
 }
 
