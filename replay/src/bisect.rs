@@ -4,11 +4,13 @@
 //! every event of the stream, one after the other, not by halving: a condition may hold, cease and hold again,
 //! and only the whole way shows where it held first.
 //!
-//! Where a field that the condition reads is not there (no baseline yet, no such pause) and so no answer can be
-//! given, the condition does not hold, and the event is counted as unanswered. Everything else that cannot be
-//! evaluated is an error, because it would hide what was asked for.
+//! Where a field that the condition reads is not there or holds nothing (no baseline yet, no such pause), or a list
+//! is too short, and so no answer can be given, the condition does not hold, and the event is counted as
+//! unanswered. Everything else that cannot be evaluated is an error, whatever else is not there, because it would
+//! hide what was asked for.
 
 mod ask;
+mod compared;
 mod condition;
 mod variables;
 

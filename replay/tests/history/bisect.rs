@@ -55,6 +55,15 @@ fn a_field_that_is_not_there_yet_gives_no_answer_and_is_counted() {
     world.baseline(MOMENTUM);
     let answer = asked(&world, MOMENTUM, "baseline.metrics.win_rate > 0.5", Wanted::First).unwrap();
     assert_eq!((answer.unanswered, answer.spans[0].begins.event.name()), (3, "BaselineRecorded"));
+    let null = asked(&world, MOMENTUM, "profit_factor > 2.0 && trades > 0", Wanted::First).unwrap();
+    assert_eq!((null.events, null.unanswered, null.times), (4, 3, 0), "nothing was lost");
+    let text = asked(&world, MOMENTUM, "registration.engine.startsWith('x')", Wanted::First).unwrap();
+    assert_eq!((text.events, text.unanswered), (4, 4), "it has no engine");
+    let since =
+        asked(&world, MOMENTUM, "time(pauses.operator.since) > 0 || time(registration.engine) > 0", Wanted::First);
+    assert_eq!(since.unwrap().unanswered, 4);
+    let length = asked(&world, MOMENTUM, "size(registration.engine) > 0", Wanted::First).unwrap();
+    assert_eq!(length.unanswered, 4);
     let empty = asked(&world, MOMENTUM, "outcomes[0].pnl == 10.0", Wanted::First).unwrap();
     assert_eq!((empty.unanswered, empty.spans[0].begins.event.name()), (1, "TradeClosed"));
 }
@@ -108,7 +117,29 @@ fn what_cannot_be_asked_is_refused_in_words() {
         ("level < 3", "a text cannot be compared with a whole number"),
         ("totals.pnl * 2 > 3.0", "* does not go with a fractional number and a whole number"),
         ("totals.pnl / 2 > 3.0", "write 100.0 for 100"),
-        ("frobnicate(level)", "there is no function or field called frobnicate"),
+        ("level > 3 && !has(pauses.operator)", "cannot be compared"),
+        ("totals.pnl * 2 > 3.0 && !has(pauses.operator)", "* does not go with"),
+        ("outcomes.exists(o, o.gain > 0.0) && !has(pauses.operator)", "there is no field gain"),
+        ("outcomes.exists(o, o.pnl > null) && !has(pauses.operator)", "cannot be compared"),
+        ("level > 3 && paused", "a text cannot be compared with a whole number"),
+        ("trades == '3'", "trades is a number, and a number cannot be compared with a text"),
+        ("paused == 1.5", "a truth value cannot be compared with a fractional number"),
+        ("3 > profit_factor && profit_factor > null", "cannot be compared with nothing"),
+        ("level + '' > 3 && !has(pauses.operator)", "a text cannot be compared with a whole number"),
+        ("time(trades) > 0", "a whole number stands where a text belongs"),
+        ("time('soon') > 0 && !has(pauses.operator)", "\"soon\" is no time"),
+        ("frobnicate(level)", "there is no function frobnicate"),
+        ("foo(trades) == 1 && has(pauses.operator)", "there is no function foo"),
+        ("siz(outcomes) > 0", "there is no function siz; did you mean size"),
+        ("registration.instrument.startswith('G')", "did you mean startsWith"),
+        ("outcomes.exists(o.pnl < 0.0)", "exists is written like outcomes.exists(o, o.pnl < 0.0)"),
+        ("level in ['L3']", "no level is called \"L3\""),
+        ("level in ['L1_paper', 'L9']", "no level is called \"L9\""),
+        ("event == 'TradeClosedd'", "no event is called \"TradeClosedd\"; did you mean TradeClosed"),
+        ("event in ['HealthUpdated', 'Trade']", "no event is called \"Trade\""),
+        ("recorded_at > '2012-02-20'", "compare it as time(recorded_at) > time(\"2012-02-20\")"),
+        ("'2012-02-20' <= pauses.operator.since", "compare it as time(\"2012-02-20\") <= time(pauses.operator.since)"),
+        ("maturity.evidence.entered_at == '2012-02-20'", "is a time"),
         ("outcomes.exists(o, o.gain > 0.0)", "there is no field gain"),
     ] {
         let refused = match asked(&world, MOMENTUM, text, Wanted::First) {
