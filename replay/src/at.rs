@@ -161,7 +161,10 @@ pub fn version_at(reader: &Reader, stream: &StreamId, seq: Seq) -> Result<Versio
 }
 
 /// Where an event of a stream stands in the whole log, and when it was recorded.
-pub(crate) fn place_of(reader: &Reader, stream: &StreamId, version: Version) -> Result<(Seq, Timestamp), ReplayError> {
+///
+/// # Errors
+/// [`ReplayError::VersionOutside`], and as reading.
+pub fn place_of(reader: &Reader, stream: &StreamId, version: Version) -> Result<(Seq, Timestamp), ReplayError> {
     let mut cursor = reader.stream(stream, version)?;
     let last = reader.version_of(stream);
     let outside = || ReplayError::VersionOutside { stream: stream.clone(), version, last };

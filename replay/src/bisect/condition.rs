@@ -125,10 +125,8 @@ fn events(nearest: &[String]) -> String {
 }
 
 fn functions(nearest: &[String]) -> String {
-    match nearest {
-        [] => format!("the functions are {}", FUNCTIONS.join(", ")),
-        near => format!("did you mean {}?", near.join(" or ")),
-    }
+    let near = if nearest.is_empty() { String::new() } else { format!("did you mean {}? ", nearest.join(" or ")) };
+    format!("{near}the functions are {}", FUNCTIONS.join(", "))
 }
 
 /// What the language calls macros: they are no functions, and take the name of an entry.

@@ -7,7 +7,7 @@ use ephor_events::{Seq, Version};
 use ephor_governance::maturity::Level;
 use ephor_governance::strategy::State;
 use ephor_replay::ReplayError;
-use ephor_replay::bisect::{Answer, Condition, Question, VARIABLES, Wanted, bisect};
+use ephor_replay::bisect::{Answer, Condition, Occurrence, Question, VARIABLES, Wanted, bisect};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -20,14 +20,19 @@ fn asked(world: &World, name: &str, text: &str, wanted: Wanted) -> Result<Answer
     bisect(&world.reader(), None, &read(name), &question, &mut |_| {})
 }
 
+/// The event after which the first span holds.
+fn begins(answer: &Answer) -> &Occurrence {
+    answer.spans[0].begins.as_ref().unwrap()
+}
+
 #[test]
 fn the_first_event_is_found_with_what_it_changed() {
     let mut world = World::registered();
     let losses: Vec<Seq> = (0..8).map(|_| world.close(MOMENTUM, "-10")).collect();
     let answer = asked(&world, MOMENTUM, "health.score < 0.5 && level == 'L1_paper'", Wanted::First).unwrap();
     let span = &answer.spans[0];
-    assert_eq!(span.begins.seq, Seq(losses[5].0 + 1), "the sixth loss's health");
-    assert_eq!(span.begins.event.name(), "HealthUpdated");
+    assert_eq!(begins(&answer).seq, Seq(losses[5].0 + 1), "the sixth loss's health");
+    assert_eq!(begins(&answer).event.name(), "HealthUpdated");
     let readings: Vec<(&str, Option<f64>)> = span
         .readings
         .iter()
@@ -54,7 +59,7 @@ fn a_field_that_is_not_there_yet_gives_no_answer_and_is_counted() {
     world.close(MOMENTUM, "10");
     world.baseline(MOMENTUM);
     let answer = asked(&world, MOMENTUM, "baseline.metrics.win_rate > 0.5", Wanted::First).unwrap();
-    assert_eq!((answer.unanswered, answer.spans[0].begins.event.name()), (3, "BaselineRecorded"));
+    assert_eq!((answer.unanswered, begins(&answer).event.name()), (3, "BaselineRecorded"));
     let null = asked(&world, MOMENTUM, "profit_factor > 2.0 && trades > 0", Wanted::First).unwrap();
     assert_eq!((null.events, null.unanswered, null.times), (4, 3, 0), "nothing was lost");
     let text = asked(&world, MOMENTUM, "registration.engine.startsWith('x')", Wanted::First).unwrap();
@@ -65,7 +70,7 @@ fn a_field_that_is_not_there_yet_gives_no_answer_and_is_counted() {
     let length = asked(&world, MOMENTUM, "size(registration.engine) > 0", Wanted::First).unwrap();
     assert_eq!(length.unanswered, 4);
     let empty = asked(&world, MOMENTUM, "outcomes[0].pnl == 10.0", Wanted::First).unwrap();
-    assert_eq!((empty.unanswered, empty.spans[0].begins.event.name()), (1, "TradeClosed"));
+    assert_eq!((empty.unanswered, begins(&empty).event.name()), (1, "TradeClosed"));
 }
 
 #[test]
@@ -78,9 +83,11 @@ fn a_range_is_kept_to_and_says_whether_it_held_before() {
     let question = |from, to| Question { condition: &condition, from: Some(Version(from)), to, wanted: Wanted::First };
     let ask = |from, to| bisect(&world.reader(), None, &read(MOMENTUM), &question(from, to), &mut |_| {}).unwrap();
     let held = ask(4, None);
-    assert_eq!((held.held_before, held.spans[0].begins.version), (true, Version(4)));
+    // No event made it hold here: it is not said of the first one asked about.
+    assert_eq!((held.held_before, &held.spans[0].begins, held.times), (true, &None, 1));
+    assert_eq!(held.spans[0].readings[0].after, Some(1.into()));
     let fresh = ask(2, None);
-    assert_eq!((fresh.held_before, fresh.spans[0].begins.version), (false, Version(2)));
+    assert_eq!((fresh.held_before, begins(&fresh).version), (false, Version(2)));
     assert!(ask(1, Some(Version(1))).spans.is_empty());
     let outside = bisect(&world.reader(), None, &read(MOMENTUM), &question(99, None), &mut |_| {}).unwrap_err();
     assert!(matches!(outside, ReplayError::VersionOutside { last: Version(7), .. }), "{outside}");
@@ -91,7 +98,7 @@ fn times_are_compared_as_times() {
     let mut world = World::registered();
     world.close(MOMENTUM, "10");
     let answer = asked(&world, MOMENTUM, "time(recorded_at) >= time('1970-01-01T00:00:02Z')", Wanted::First).unwrap();
-    assert_eq!(answer.spans[0].begins.event.name(), "TradeClosed");
+    assert_eq!(begins(&answer).event.name(), "TradeClosed");
     let refused = asked(&world, MOMENTUM, "time(recorded_at) >= time('soon')", Wanted::First).unwrap_err();
     assert!(refused.to_string().contains("\"soon\" is no time such as 2012-02-20"), "{refused}");
 }
@@ -259,7 +266,7 @@ proptest! {
             let begins: Vec<u64> = (0..holds.len()).filter(begins).map(|at| all[at].seq).collect();
             let found = |wanted| {
                 let answer = asked(&world, name, text, wanted).unwrap();
-                answer.spans.iter().map(|span| span.begins.seq.0).collect::<Vec<_>>()
+                answer.spans.iter().map(|span| span.begins.as_ref().unwrap().seq.0).collect::<Vec<_>>()
             };
             prop_assert_eq!(&found(Wanted::All), &begins);
             prop_assert_eq!(found(Wanted::First), begins.first().copied().into_iter().collect::<Vec<_>>());
