@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use ephor::export::{Column, Format, Kind, begin, tables};
@@ -186,6 +186,44 @@ fn a_file_is_whole_or_not_there_and_never_lost() {
     assert!(nowhere.err.contains("create"), "{}", nowhere.err);
     let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["d.parquet"]);
+}
+
+#[test]
+fn what_stands_beside_a_file_is_nobodys_to_overwrite() {
+    let dir = tempfile::tempdir().unwrap();
+    let beside = dir.path().join("d.csv.partial");
+    fs::write(&beside, "mine").unwrap();
+    let ran = run(&format!("export decisions --out {}", dir.path().join("d.csv").display()));
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(fs::read_to_string(&beside).unwrap(), "mine");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_an_export_quietly() {
+    for format in ["jsonl", "csv", "parquet"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ephor"));
+        command.current_dir(demo()).env_remove("EPHOR_DATA").env_remove("EPHOR_CONFIG");
+        command.args(["export", "events", "--format", format]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(child.stdout.take());
+        let ended = child.wait_with_output().unwrap();
+        let err = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!((ended.status.code(), err.as_str()), (Some(0), ""), "{format}");
+    }
+}
+
+#[test]
+fn the_history_of_states_ends_where_it_was_told_to() {
+    let closed = lines(&run("events --type TradeClosed --limit 40 --json").out);
+    let to = closed[39]["seq"].as_u64().unwrap();
+    let history = lines(&run(&format!("export states --history --to {to}")).out);
+    let last = history.last().unwrap();
+    assert_eq!(last["seq"], to);
+    let then = lines(&run(&format!("export states --to {to} --strategy {}", last["strategy"].as_str().unwrap())).out);
+    for field in ["version", "seq", "trades", "health_score", "pnl"] {
+        assert_eq!(last[field], then[0][field], "{field}");
+    }
 }
 
 #[test]

@@ -75,12 +75,14 @@ pub fn system_at(
 /// # Errors
 /// [`ReplayError::UnknownStrategy`] with the nearest names.
 pub fn known(reader: &Reader, id: &StrategyId) -> Result<(), ReplayError> {
-    if !reader.streams().iter().any(|(stream, _)| !stream.is_system() && stream.as_str() == id.as_str()) {
-        let streams = reader.streams();
-        let names = streams.iter().filter(|(stream, _)| !stream.is_system()).map(|(stream, _)| stream.as_str());
-        return Err(ReplayError::UnknownStrategy { name: id.to_string(), nearest: nearest(id.as_str(), names) });
+    let stream = StreamId::new(id.as_str());
+    if reader.version_of(&stream).0 > 0 && !stream.is_system() {
+        return Ok(());
     }
-    Ok(())
+    // All names are made for an error alone: an export asks for every strategy there is.
+    let streams = reader.streams();
+    let names = streams.iter().filter(|(stream, _)| !stream.is_system()).map(|(stream, _)| stream.as_str());
+    Err(ReplayError::UnknownStrategy { name: id.to_string(), nearest: nearest(id.as_str(), names) })
 }
 
 fn moment<S: Default + DeserializeOwned>(
@@ -159,7 +161,10 @@ pub fn version_at(reader: &Reader, stream: &StreamId, seq: Seq) -> Result<Versio
 }
 
 /// Where an event of a stream stands in the whole log, and when it was recorded.
-pub(crate) fn place_of(reader: &Reader, stream: &StreamId, version: Version) -> Result<(Seq, Timestamp), ReplayError> {
+///
+/// # Errors
+/// [`ReplayError::VersionOutside`], and as reading.
+pub fn place_of(reader: &Reader, stream: &StreamId, version: Version) -> Result<(Seq, Timestamp), ReplayError> {
     let mut cursor = reader.stream(stream, version)?;
     let last = reader.version_of(stream);
     let outside = || ReplayError::VersionOutside { stream: stream.clone(), version, last };

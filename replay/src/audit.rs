@@ -161,12 +161,14 @@ impl Subject {
 
 type Derived = Result<Vec<Event>, Mismatch>;
 
-/// Folds the log and decides every commit in scope again, on at most so many threads. What is appended
+/// Folds the log and decides every commit in scope again, on at most so many threads, and never
+/// more than [`crate::fold::THREADS_PER_CORE_MAX`] a core. What is appended
 /// meanwhile is left alone.
 ///
 /// # Errors
 /// [`ReplayError::UnknownStrategy`], [`ReplayError::SeqOutside`] for a scope that the log does not have;
-/// [`ReplayError::Read`] and [`ReplayError::Decode`] for a log that cannot be read. A difference is no
+/// [`ReplayError::Read`] and [`ReplayError::Decode`] for a log that cannot be read;
+/// [`ReplayError::Thread`] where the system has no thread to give. A difference is no
 /// error: it stands in the report.
 pub fn audit(
     reader: &Reader,
@@ -202,7 +204,7 @@ fn judge_share(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, ReplayError> {
     let only = scope.strategy.as_ref().map(|id| StreamId::new(id.as_str()));
-    let mut subjects: Streams<Option<Subject>> = Streams::new();
+    let mut subjects: Streams<Subject> = Streams::new();
     let mut views = Views::new();
     let mut report = Report::default();
     let mut recorded: Vec<Event> = Vec::new();
@@ -235,7 +237,7 @@ fn judge_share(
             let in_scope = only.as_ref().is_none_or(|only| only == commit.stream);
             (in_scope && shares.holds(share, commit.stream)).then(|| Subject::new(commit.stream))
         };
-        let Some(subject) = subjects.of(commit.stream_no, new) else { continue };
+        let Some(subject) = subjects.own(commit.stream_no, new) else { continue };
         decode_into(&commit, &mut recorded)?;
         if from_here {
             let derived = derive_strategy(reader, subject, &mut views, &commit, &recorded, rules)?;

@@ -4,11 +4,13 @@
 //! every event of the stream, one after the other, not by halving: a condition may hold, cease and hold again,
 //! and only the whole way shows where it held first.
 //!
-//! Where a field that the condition reads is not there (no baseline yet, no such pause) and so no answer can be
-//! given, the condition does not hold, and the event is counted as unanswered. Everything else that cannot be
-//! evaluated is an error, because it would hide what was asked for.
+//! Where a field that the condition reads is not there or holds nothing (no baseline yet, no such pause), or a list
+//! is too short, and so no answer can be given, the condition does not hold, and the event is counted as
+//! unanswered. Everything else that cannot be evaluated is an error, whatever else is not there, because it would
+//! hide what was asked for.
 
 mod ask;
+mod compared;
 mod condition;
 mod variables;
 
@@ -84,11 +86,11 @@ pub struct Reading {
 /// A stretch of a stream in which the condition holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Span {
-    /// The event after which it holds.
-    pub begins: Occurrence,
+    /// The event after which it holds; `None` where it held already before the first event asked about.
+    pub begins: Option<Occurrence>,
     /// The event after which it no longer does; `None` where it holds to the end, or that was not looked for.
     pub ends: Option<Occurrence>,
-    /// What the condition reads, before and after `begins`.
+    /// What the condition reads, before and after `begins`; where that is none, the first event asked about.
     pub readings: Vec<Reading>,
 }
 
@@ -119,7 +121,8 @@ pub struct Answer {
     pub unanswered: u64,
     /// Whether it held already before the first of them.
     pub held_before: bool,
-    /// How often it came to hold; one where only the first time was looked for.
+    /// The spans in which it holds, one that had begun before the first event asked about among them; one where
+    /// only the first was looked for.
     pub times: u64,
     /// The spans looked for, oldest first; at most [`SPANS_MAX`].
     pub spans: Vec<Span>,
@@ -232,7 +235,9 @@ impl<'a> Search<'a> {
                     |(seen, (before, after)): (&Seen, _)| Reading { field: seen.field.clone(), before, after };
                 let readings = self.answer.seen.iter().zip(values).map(reading).collect();
                 self.answer.times += 1;
-                self.open = Some(Span { begins: here(), ends: None, readings });
+                let began_before = version == self.from && self.answer.held_before;
+                let begins = (!began_before).then(here);
+                self.open = Some(Span { begins, ends: None, readings });
                 if self.wanted == Wanted::First {
                     self.answer.spans.extend(self.open.take());
                     return Ok(true);

@@ -41,6 +41,16 @@ pub enum ReplayError {
     /// A keyframe could not be made.
     #[error(transparent)]
     Save(#[from] SaveError),
+    /// The system refused a thread that was to do a part of the work. Fewer may do.
+    #[error("start thread {number} of {threads} failed: fewer may do, or the work comes through another time")]
+    Thread {
+        /// Which one, from 1; the first is there already.
+        number: usize,
+        /// Of how many.
+        threads: usize,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The log is empty.
     #[error("the log holds no events yet")]
     EmptyLog,
@@ -140,6 +150,7 @@ impl ReplayError {
             Self::Restore(source) => source.is_retryable(),
             Self::Keyframes(source) => source.is_retryable(),
             Self::Save(source) => source.is_retryable(),
+            Self::Thread { .. } => true,
             Self::Decode(_)
             | Self::Encode { .. }
             | Self::Digest { .. }
@@ -167,7 +178,8 @@ impl ReplayError {
             | Self::Restore(_)
             | Self::Digest { .. }
             | Self::Keyframes(_)
-            | Self::Save(_) => false,
+            | Self::Save(_)
+            | Self::Thread { .. } => false,
             Self::EmptyLog
             | Self::UnknownStrategy { .. }
             | Self::TimeBeforeLog { .. }

@@ -23,6 +23,7 @@ use ephor_snapshots::Digested;
 pub use kept::{Held, Kept, kept};
 
 use crate::shares::Shares;
+pub use crate::shares::THREADS_PER_CORE_MAX;
 use crate::{Progress, ReplayError, at};
 use share::Part;
 
@@ -98,7 +99,8 @@ pub struct Folded {
 pub struct Plan {
     /// Up to and with this seq; the end of the log where `None`.
     pub to: Option<Seq>,
-    /// How many threads; one where 0. Never more than there are streams.
+    /// How many threads; one where 0. Never more than there are streams, or
+    /// [`THREADS_PER_CORE_MAX`] a core.
     pub threads: usize,
     /// Digests of states kept elsewhere, by stream, none beyond `to`.
     pub kept: BTreeMap<StreamId, Kept>,
@@ -115,7 +117,8 @@ pub fn fold(reader: &Reader, progress: &mut dyn FnMut(Progress)) -> Result<Folde
 /// Folds the log as planned. What is appended meanwhile is left alone.
 ///
 /// # Errors
-/// As [`fold`], and [`ReplayError::SeqOutside`] where the log does not have [`Plan::to`].
+/// As [`fold`], [`ReplayError::SeqOutside`] where the log does not have [`Plan::to`], and
+/// [`ReplayError::Thread`] where the system has no thread to give.
 pub fn fold_with(reader: &Reader, plan: &Plan, progress: &mut dyn FnMut(Progress)) -> Result<Folded, ReplayError> {
     let end = plan.to.map_or_else(|| Ok(reader.head().seq), |to| at::within(reader, to))?;
     let shares = Shares::of(reader, plan.threads);

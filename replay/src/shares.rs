@@ -5,12 +5,16 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, Builder};
 
 use ephor_events::{Reader, StreamId, Version};
 
 use crate::{Progress, ReplayError};
+
+/// The most threads for each core of the machine: more only wait for one another, and each reads the whole log.
+pub const THREADS_PER_CORE_MAX: usize = 4;
 
 /// Which thread has which stream.
 pub(crate) struct Shares {
@@ -19,10 +23,11 @@ pub(crate) struct Shares {
 }
 
 impl Shares {
-    /// Deals the log's streams out to at most so many threads.
+    /// Deals the log's streams out to at most so many threads, and at most [`THREADS_PER_CORE_MAX`] a core.
     pub(crate) fn of(reader: &Reader, threads: usize) -> Self {
         let mut streams = reader.streams();
-        let threads = threads.min(streams.len()).max(1);
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let threads = threads.min(streams.len()).min(cores * THREADS_PER_CORE_MAX).max(1);
         streams.sort_by_key(|(_, version)| Reverse(*version));
         let mut load = vec![0_u64; threads];
         let mut of = BTreeMap::new();
@@ -47,12 +52,22 @@ impl Shares {
     }
 
     /// Does every share's work, each on a thread of its own and the first on this one, and gives what they
-    /// came to in their order. Where one fails the flag is set, and the others may give up.
+    /// came to in their order. Where one fails the flag is set, and the others may give up. Progress is the
+    /// first one's, and comes to its end when all have.
     ///
     /// # Errors
-    /// That of the first share that failed.
+    /// That of the first share that failed; [`ReplayError::Thread`] where the system has no thread to give.
     pub(crate) fn work<T: Send>(
         &self,
+        progress: &mut dyn FnMut(Progress),
+        work: impl Fn(usize, &AtomicBool, &mut dyn FnMut(Progress)) -> Result<T, ReplayError> + Sync,
+    ) -> Result<Vec<T>, ReplayError> {
+        self.work_on(Builder::new, progress, work)
+    }
+
+    fn work_on<T: Send>(
+        &self,
+        thread: impl Fn() -> Builder,
         progress: &mut dyn FnMut(Progress),
         work: impl Fn(usize, &AtomicBool, &mut dyn FnMut(Progress)) -> Result<T, ReplayError> + Sync,
     ) -> Result<Vec<T>, ReplayError> {
@@ -64,13 +79,63 @@ impl Shares {
             }
             done
         };
-        thread::scope(|scope| {
+        let mut end = None;
+        let parts = thread::scope(|scope| {
             let one = &one;
-            let others: Vec<_> = (1..self.threads).map(|share| scope.spawn(move || one(share, &mut |_| {}))).collect();
-            let own = one(0, progress);
+            let mut others = Vec::new();
+            for share in 1..self.threads {
+                let other = thread().spawn_scoped(scope, move || one(share, &mut |_| {}));
+                others.push(other.map_err(|source| {
+                    stop.store(true, Ordering::Relaxed);
+                    ReplayError::Thread { number: share + 1, threads: self.threads, source }
+                })?);
+            }
+            let own = one(0, &mut |now| if now.done < now.total { progress(now) } else { end = Some(now) });
             let others =
                 others.into_iter().map(|other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
             std::iter::once(own).chain(others).collect()
-        })
+        });
+        end.into_iter().for_each(progress);
+        parts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ephor_events::Seq;
+
+    use super::*;
+
+    fn shares(threads: usize) -> Shares {
+        Shares { threads, of: BTreeMap::new() }
+    }
+
+    #[test]
+    fn progress_comes_to_its_end_when_every_share_has() {
+        let ended = AtomicBool::new(false);
+        let mut seen = Vec::new();
+        let work = |share: usize, _: &AtomicBool, progress: &mut dyn FnMut(Progress)| {
+            if share == 1 {
+                thread::sleep(Duration::from_millis(50));
+                ended.store(true, Ordering::Relaxed);
+            }
+            for done in 1..=2 {
+                progress(Progress { done: Seq(done), total: Seq(2) });
+            }
+            Ok(())
+        };
+        shares(2).work(&mut |now| seen.push((now.done, ended.load(Ordering::Relaxed))), work).unwrap();
+        assert_eq!(seen, [(Seq(1), false), (Seq(2), true)]);
+    }
+
+    #[test]
+    fn a_thread_that_the_system_refuses_is_an_error() {
+        // No machine has a stack of this size to give.
+        let thread = || Builder::new().stack_size(isize::MAX as usize / 2);
+        let refused = shares(3).work_on(thread, &mut |_| {}, |_, _, _| Ok(())).unwrap_err();
+        assert!(matches!(refused, ReplayError::Thread { number: 2, threads: 3, .. }), "{refused}");
+        assert!(refused.is_retryable() && !refused.is_callers());
     }
 }

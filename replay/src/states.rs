@@ -35,7 +35,8 @@ const fn moves(event: &Event) -> bool {
 }
 
 /// Visits the state after each commit between two seqs that moved it: a trade, a transition, a pause, an
-/// operator's word. Signals, decisions and order reports alone do not.
+/// operator's word. Signals, decisions and order reports alone do not. A commit that goes on beyond the second
+/// seq is folded and shown up to it.
 ///
 /// # Errors
 /// As reading, and what `visit` says.
@@ -63,20 +64,21 @@ pub fn each<E: From<ReplayError>>(
         }
         let at = decided_at(&commit);
         let state = states.of(commit.stream_no, strategy::State::default);
+        let last = commit.last_seq().min(to);
         let mut first = None;
-        for event in decode_all(&commit) {
+        for (event, _) in decode_all(&commit).zip(commit.seq.0..=last.0) {
             let event = event.map_err(ReplayError::from)?;
             if first.is_none() && moves(&event) {
                 first = Some(event.name());
             }
             *state = strategy::evolve(std::mem::take(state), &event, at);
         }
-        if first.is_some() && commit.last_seq() >= from {
+        if first.is_some() && last >= from {
             visit(&Kept {
                 stream: commit.stream,
                 state,
-                version: commit.last_version(),
-                seq: commit.last_seq(),
+                version: Version(commit.version.0 + (last.0 - commit.seq.0)),
+                seq: last,
                 recorded_at: Timestamp::from_nanos(commit.recorded_at),
                 event: first,
             })?;

@@ -18,7 +18,10 @@ use crate::store;
 /// The condition is an expression of the Common Expression Language (CEL) over the whole state, asked after every
 /// event: not by halving, because it may hold, cease and hold again. `--vars` lists what it can read.
 #[derive(clap::Args)]
-#[command(after_help = "Example: ephor bisect EMAX-GBPUSD-M5-001 'health.score < 0.5 && level == \"L1_paper\"'")]
+#[command(after_help = "With --json, found is a list of spans: seq, version, recorded_at, type and said of the event \
+                        that made the condition hold (null where it held already before the first event asked about), \
+                        readings, until.\n\n\
+                        Example: ephor bisect EMAX-GBPUSD-M5-001 'health.score < 0.5 && level == \"L1_paper\"'")]
 pub(super) struct Args {
     /// The strategy
     #[arg(value_name = "STRATEGY", required_unless_present = "vars")]
@@ -60,9 +63,10 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
     let from = args.from.map(first_at).transpose()?;
     let to = args.to.map(last_at).transpose()?;
     if from.unwrap_or(Version(1)) > to.unwrap_or(last) {
+        let (first, last) = (at::place_of(reader, &stream, Version(1))?, at::place_of(reader, &stream, last)?);
         return Err(CliError::usage(format!(
-            "{id} has no event between --from and --to: its {} go from version 1 to {last}",
-            Counted(last.0, "event")
+            "{id} has no event between --from and --to: its first is seq {} ({}), its last seq {} ({})",
+            first.0, first.1, last.0, last.1
         )));
     }
     let wanted = match (args.last, args.all) {
@@ -100,6 +104,8 @@ fn variables(global: &Global) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
+const HELD_BEFORE: &str = "it held already before the first event asked about";
+
 fn said(answer: &Answer, condition: &Condition, wanted: Wanted) -> String {
     let mut text = format!("{}: {}\n", styled(BOLD, &answer.stream), condition.text());
     let asked = Counted(answer.events, "event");
@@ -117,8 +123,8 @@ fn said(answer: &Answer, condition: &Condition, wanted: Wanted) -> String {
         };
         sentence::add(&mut text, format_args!("came to hold {} in {asked}{shown}", Counted(answer.times, "time")));
     }
-    if answer.held_before && answer.times > 0 {
-        sentence::add(&mut text, styled(WARN, "it held already before the first event asked about"));
+    if answer.held_before && answer.spans.iter().all(|span| span.begins.is_some()) {
+        sentence::add(&mut text, styled(WARN, HELD_BEFORE));
     }
     if answer.unanswered > 0 {
         let unanswered = Counted(answer.unanswered, "event");
@@ -127,9 +133,16 @@ fn said(answer: &Answer, condition: &Condition, wanted: Wanted) -> String {
     for span in &answer.spans {
         add_span(&mut text, span, wanted);
     }
-    if let Some(Span { begins: Occurrence { seq, .. }, .. }) = answer.spans.first() {
-        let stream = &answer.stream;
-        sentence::add(&mut text, styled(DIM, format_args!("\nephor why {seq}; ephor state {stream} --seq {seq}")));
+    let stream = &answer.stream;
+    match answer.spans.first().map(|span| &span.begins) {
+        Some(Some(Occurrence { seq, .. })) => {
+            sentence::add(&mut text, styled(DIM, format_args!("\nephor why {seq}; ephor state {stream} --seq {seq}")));
+        }
+        Some(None) if wanted == Wanted::First => {
+            let hint = "\n--all says when it ceased and came to hold again; without --from, what made it hold";
+            sentence::add(&mut text, styled(DIM, hint));
+        }
+        Some(None) | None => {}
     }
     text
 }
@@ -141,7 +154,10 @@ fn line(happened: &Occurrence) -> String {
 }
 
 fn add_span(text: &mut String, span: &Span, wanted: Wanted) {
-    sentence::add(text, format_args!("\nholds after {}", line(&span.begins)));
+    match &span.begins {
+        Some(begins) => sentence::add(text, format_args!("\nholds after {}", line(begins))),
+        None => sentence::add(text, format_args!("\n{}", styled(WARN, HELD_BEFORE))),
+    }
     for reading in &span.readings {
         let (before, after) = (value(reading.before.as_ref()), value(reading.after.as_ref()));
         let change = if before == after { after } else { format!("{before} -> {after}") };
@@ -194,7 +210,10 @@ fn place(happened: &Occurrence) -> Value {
 
 fn as_json(answer: &Answer, condition: &Condition) -> Value {
     let found = answer.spans.iter().map(|span| {
-        let mut value = place(&span.begins);
+        let mut value = span.begins.as_ref().map_or_else(
+            || json!({ "seq": null, "version": null, "recorded_at": null, "type": null, "said": null }),
+            place,
+        );
         if let Some(fields) = value.as_object_mut() {
             fields.insert("readings".to_owned(), json!(span.readings));
             fields.insert("until".to_owned(), json!(span.ends.as_ref().map(place)));

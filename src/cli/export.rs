@@ -1,6 +1,7 @@
 //! `ephor export`: events, decisions and states for `pandas`, `Polars`, `DuckDB` and the like.
 
-use std::fs::{self, File};
+mod whole;
+
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,7 @@ use super::print::{self, Counted};
 use super::{CliError, Exit, Global};
 use crate::export::{self, Column, Format, Rows, tables};
 use crate::store::{self, OpenedReader};
+use whole::Whole;
 
 /// Write events, decisions or states as JSON lines, CSV or Parquet
 ///
@@ -48,7 +50,7 @@ pub(super) struct Args {
     /// For states: a row after each commit that moved the strategy, instead of one row a strategy
     #[arg(long)]
     history: bool,
-    /// Replace the file if it is there
+    /// Replace the file if it is there; where its name is a link, the file that it leads to
     #[arg(long)]
     force: bool,
 }
@@ -117,37 +119,19 @@ fn format_of(args: &Args) -> Result<Format, CliError> {
     })
 }
 
-/// Writes a file beside its name, and gives it the name once it is whole and on the disk.
+/// Writes a file that is whole or not there.
 fn to_file(
     path: &Path,
     args: &Args,
     format: Format,
     write: impl FnOnce(&mut Counting<'_>) -> Result<(), CliError>,
 ) -> Result<u64, CliError> {
-    if path.exists() && !args.force {
-        return Err(CliError::usage(format!("{} is there already: --force replaces it", path.display())));
-    }
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    let failed = |doing| {
-        let path = path.to_owned();
-        move |source| CliError::File { doing, path, source }
-    };
-    let file = File::create(&partial).map_err(failed("create"))?;
-    let written = (|| {
-        let to = BufWriter::new(file.try_clone().map_err(failed("write"))?);
-        let mut rows = Counting::begin(format, args.table.columns(), to)?;
-        write(&mut rows)?;
-        let rows = rows.finish()?;
-        file.sync_all().map_err(failed("write"))?;
-        fs::rename(&partial, path).map_err(failed("name"))?;
-        Ok(rows)
-    })();
-    if written.is_err() {
-        drop(fs::remove_file(&partial));
-    }
-    written
+    let whole = Whole::begin(path, args.force)?;
+    let mut rows = Counting::begin(format, args.table.columns(), BufWriter::new(whole.file()))?;
+    write(&mut rows)?;
+    let rows = rows.finish()?;
+    whole.finish()?;
+    Ok(rows)
 }
 
 /// Rows on their way, counted.

@@ -83,7 +83,7 @@ pub(super) fn exit(global: &Global, done: Result<Exit, CliError>) -> ExitCode {
     let error = match done {
         Ok(exit) => return ExitCode::from(exit.code()),
         // Whoever read our output has seen enough.
-        Err(CliError::Output(source)) if source.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+        Err(error) if is_unread(&error) => return ExitCode::SUCCESS,
         Err(error) => error,
     };
     let (text, causes) = chain(&error);
@@ -98,6 +98,15 @@ pub(super) fn exit(global: &Global, done: Result<Exit, CliError>) -> ExitCode {
         }
     }
     ExitCode::from(exit_code)
+}
+
+/// Whether output could not be written because nobody reads it any more, whichever encoder says so.
+fn is_unread(error: &CliError) -> bool {
+    if !matches!(error, CliError::Output(_) | CliError::Export(_)) {
+        return false;
+    }
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// An error's own words, and those of what caused it.

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::audit::bar;
 use super::events::Place;
 use super::print::{self, BAD, BOLD, Counted, GOOD, LEFT, RIGHT, grouped, styled, time};
+use super::snapshots::keyframes_of;
 use super::{CliError, Exit, Global, sentence};
 use crate::store;
 
@@ -24,7 +25,7 @@ pub(super) struct Args {
     /// Up to and with this seq or time; the end of the log if not given
     #[arg(long, value_name = "SEQ|TIME")]
     to: Option<Place>,
-    /// Threads that share the strategies among them; as many as there are cores if not given
+    /// Threads that share the strategies among them, at most four a core; as many as there are cores if not given
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
     /// Hold the states kept elsewhere against the folded ones
@@ -42,14 +43,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
     let opened = store::open_reader(global)?;
     let reader = &opened.reader;
     let to = args.to.map(|place| place.last(reader)).transpose()?;
-    let kept = match (args.against, &opened.keyframes) {
-        (None, _) => None,
-        (Some(Against::Snapshots), Some(keyframes)) => Some(kept(reader, keyframes, to)?),
-        (Some(Against::Snapshots), None) => {
-            return Err(CliError::usage(
-                "the snapshots belong to the process that has this log open: ask again when it has ended",
-            ));
-        }
+    let kept = match args.against {
+        None => None,
+        Some(Against::Snapshots) => Some(kept(reader, keyframes_of(global, &opened)?, to)?),
     };
     let threads = args.threads.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get);
     let against = kept.is_some();

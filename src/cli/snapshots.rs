@@ -72,7 +72,10 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
 }
 
 /// The keyframes, which one process at a time can have.
-fn keyframes_of<'a>(global: &Global, opened: &'a OpenedReader) -> Result<&'a Keyframes, CliError> {
+///
+/// # Errors
+/// [`CliError::Usage`], with what keeps them from being opened.
+pub(super) fn keyframes_of<'a>(global: &Global, opened: &'a OpenedReader) -> Result<&'a Keyframes, CliError> {
     opened.keyframes.as_ref().ok_or_else(|| {
         let dir = global.data.display();
         CliError::usage(if opened.is_shared() {

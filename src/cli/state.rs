@@ -125,7 +125,7 @@ fn as_json<S>(moment: &Moment<S>, reading: Option<&Reading>, digest: Digest, sta
         "version": moment.version,
         "newest_version": moment.newest,
         "seq": moment.seq,
-        "recorded_at": moment.recorded_at,
+        "recorded_at": (moment.version.0 > 0).then_some(moment.recorded_at),
         "digest": digest,
         "as_happened": reading,
         "state": state,

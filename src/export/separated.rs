@@ -15,7 +15,7 @@ pub(super) struct Separated<W: Write> {
 impl<W: Write> Separated<W> {
     pub(super) fn begin(columns: &'static [Column], to: W) -> Result<Self, ExportError> {
         let mut to = csv::Writer::from_writer(to);
-        to.write_record(columns.iter().map(|column| column.name)).map_err(io::Error::from)?;
+        to.write_record(columns.iter().map(|column| column.name)).map_err(written)?;
         Ok(Self { columns, to })
     }
 }
@@ -24,15 +24,23 @@ impl<W: Write> Rows for Separated<W> {
     fn push(&mut self, row: &Value) -> Result<(), ExportError> {
         let cells = self.columns.iter().map(|column| text(value(row, column)));
         for cell in cells {
-            self.to.write_field(cell.as_bytes()).map_err(io::Error::from)?;
+            self.to.write_field(cell.as_bytes()).map_err(written)?;
         }
-        self.to.write_record(None::<&[u8]>).map_err(io::Error::from)?;
+        self.to.write_record(None::<&[u8]>).map_err(written)?;
         Ok(())
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), ExportError> {
         Ok(self.to.flush()?)
     }
+}
+
+/// The system's own error, and not one that is of another kind and hides it.
+fn written(error: csv::Error) -> io::Error {
+    let csv::ErrorKind::Io(source) = error.into_kind() else {
+        return io::Error::other("a row has not as many cells as its header");
+    };
+    source
 }
 
 fn text(value: Option<&Value>) -> Cow<'_, str> {

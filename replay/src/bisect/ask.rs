@@ -51,18 +51,76 @@ impl<'a> Asking<'a> {
                 let found = kind_of(&other.type_of().to_string()).to_owned();
                 return Err(ConditionError::NoTruth { seq: scene.seq, found });
             }
-            Err(error) => {
-                let absent = fields.iter().any(|field| field.as_ref().is_none_or(Value::is_null));
-                let undeclared = matches!(error, ExecutionError::UndeclaredReference(_));
-                let outside = matches!(error, ExecutionError::IndexOutOfBounds(_));
-                if undeclared || !(absent || outside) {
-                    return Err(ConditionError::Evaluate { seq: scene.seq, problem: said(&error) });
-                }
-                None
-            }
+            Err(error) if self.is_absence(&error, &roots) => None,
+            Err(error) => return Err(ConditionError::Evaluate { seq: scene.seq, problem: said(&error) }),
         };
         Ok((holds, fields))
     }
+
+    /// Whether an error says that the state does not have what is asked for, and not that the question is wrong.
+    fn is_absence(&self, error: &ExecutionError, roots: &[(&str, Value)]) -> bool {
+        let read = self.condition.fields().iter().map(|path| (path, place_of(path, roots)));
+        if let ExecutionError::NoSuchKey(name) = error {
+            let names = |path: &Path| path.0.iter().any(|step| name_of(step) == Some(name));
+            return read.into_iter().any(|(path, place)| place == Place::Absent && names(path));
+        }
+        matches!(error, ExecutionError::IndexOutOfBounds(_))
+            || (is_about_null(error) && read.into_iter().any(|(_, place)| place == Place::Null))
+    }
+}
+
+/// What stands where a field should.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// A value.
+    There,
+    /// Nothing, in the field itself, in what it is a part of, or in a part of it.
+    Null,
+    /// It is not there.
+    Absent,
+}
+
+fn place_of(path: &Path, roots: &[(&str, Value)]) -> Place {
+    let Some((_, root)) = roots.iter().find(|(root, _)| root_of(path) == Some(root)) else { return Place::Absent };
+    let mut value = root;
+    for step in path.0.iter().skip(1) {
+        match inside(value, std::slice::from_ref(step)) {
+            Some(found) => value = found,
+            None if value.is_null() => return Place::Null,
+            None => return Place::Absent,
+        }
+    }
+    if holds_null(value) { Place::Null } else { Place::There }
+}
+
+fn holds_null(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(entries) => entries.iter().any(holds_null),
+        Value::Object(fields) => fields.values().any(holds_null),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+/// Whether an operator or a function was given null.
+fn is_about_null(error: &ExecutionError) -> bool {
+    let is_null = |value: &Cel| matches!(value, Cel::Null);
+    let is_named = |name: &str| ["null", "Null", "null_type"].contains(&name);
+    if let ExecutionError::NoSuchOverload(overload) = error {
+        return overload.argument_types().iter().any(|name| is_named(name));
+    }
+    if let ExecutionError::ValuesNotComparable(one, other) | ExecutionError::UnsupportedBinaryOperator(_, one, other) =
+        error
+    {
+        return is_null(one) || is_null(other);
+    }
+    if let ExecutionError::UnsupportedIndex(value, of) = error {
+        return is_null(value) || is_null(of);
+    }
+    if let ExecutionError::UnexpectedType { got, .. } = error {
+        return is_named(got);
+    }
+    false
 }
 
 fn root_of(path: &Path) -> Option<&str> {
@@ -116,6 +174,29 @@ fn cel_of(value: &Value) -> Cel {
     }
 }
 
+/// The functions there are, the language's own and [`time`].
+pub(super) const FUNCTIONS: [&str; 13] = [
+    "bool",
+    "bytes",
+    "contains",
+    "double",
+    "dyn",
+    "endsWith",
+    "int",
+    "size",
+    "startsWith",
+    "string",
+    "time",
+    "type",
+    "uint",
+];
+
+/// Whether there is a function of this name.
+pub(super) fn is_function(name: &str) -> bool {
+    // The language does not list its functions, but refuses another under the name of one.
+    name == "time" || Context::default().add_function(name, |argument: i64| argument).is_err()
+}
+
 /// `time("2012-02-20")`: nanoseconds since 1970, so that times can be compared.
 #[expect(clippy::needless_pass_by_value, reason = "the shape of a function of the language")]
 fn time(text: Arc<String>) -> Result<i64, ExecutionError> {
@@ -166,6 +247,11 @@ fn said(error: &ExecutionError) -> String {
     if let ExecutionError::NoSuchKey(name) = error {
         return format!("there is no field {name} in what it is asked of");
     }
+    if let ExecutionError::UnexpectedType { got, want } = error {
+        // It names a type, or shows the value with its type before it.
+        let (got, want) = (got.split('(').next().unwrap_or(got).to_lowercase(), want.to_lowercase());
+        return format!("{} stands where {} belongs", kind_of(&got), kind_of(&want));
+    }
     error.to_string()
 }
 
@@ -186,11 +272,23 @@ fn kind_of(name: &str) -> &str {
     match name {
         "int" | "uint" => "a whole number",
         "double" | "float" => "a fractional number",
-        "string" => "a text",
+        "string" | "arc<string>" => "a text",
         "bool" => "a truth value",
         "list" => "a list",
         "map" => "a map",
         "null" | "null_type" => "nothing",
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FUNCTIONS, is_function};
+
+    #[test]
+    fn every_function_offered_is_there() {
+        let absent: Vec<&str> = FUNCTIONS.into_iter().filter(|name| !is_function(name)).collect();
+        assert_eq!(absent, [""; 0]);
+        assert!(!is_function("siz") && !is_function("frobnicate"));
     }
 }

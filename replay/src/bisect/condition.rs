@@ -5,13 +5,17 @@
 
 use std::collections::BTreeSet;
 
-use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators};
+use cel::common::ast::{Expr, IdedExpr, LiteralValue, operators};
 use cel::{ParseErrors, Program};
 use ephor_events::Seq;
+use ephor_governance::event::Event;
 use ephor_governance::maturity::Level;
 
+use super::ask::{FUNCTIONS, is_function};
+use super::compared;
 use super::variables::check;
 use crate::diff::{Path, Step};
+use crate::nearest;
 
 /// Why a condition cannot be asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +43,46 @@ pub enum ConditionError {
     UnknownLevel {
         /// What was written.
         text: String,
+    },
+    /// The event is compared with something that no event is called.
+    #[error("no event is called {text:?}; {}", events(nearest))]
+    UnknownEvent {
+        /// What was written.
+        text: String,
+        /// Known names close to it.
+        nearest: Vec<String>,
+    },
+    /// A time is compared with a text, and texts are not ordered as times are.
+    #[error("{field} is a time: compare it as {instead}")]
+    TimeAsText {
+        /// The field.
+        field: String,
+        /// What says it.
+        instead: String,
+    },
+    /// A field is compared with something of another kind.
+    #[error("{field} is a {kind}, and a {kind} cannot be compared with {other}")]
+    Unlike {
+        /// The field.
+        field: String,
+        /// What it is.
+        kind: String,
+        /// What it is compared with.
+        other: &'static str,
+    },
+    /// The language has no such function.
+    #[error("there is no function {name}; {}", functions(nearest))]
+    UnknownFunction {
+        /// What was written.
+        name: String,
+        /// Known names close to it.
+        nearest: Vec<String>,
+    },
+    /// A macro of the language is written otherwise.
+    #[error("{name} is written like {}", written(name))]
+    Shape {
+        /// Which one.
+        name: String,
     },
     /// It reads nothing, so that it holds always or never.
     #[error("the condition {text:?} reads nothing of the state; {EXAMPLE}")]
@@ -73,6 +117,27 @@ fn offered(nearest: &[String]) -> String {
     }
 }
 
+fn events(nearest: &[String]) -> String {
+    match nearest {
+        [] => format!("the events are {}", Event::NAMES.join(", ")),
+        near => format!("did you mean {}?", near.join(" or ")),
+    }
+}
+
+fn functions(nearest: &[String]) -> String {
+    let near = if nearest.is_empty() { String::new() } else { format!("did you mean {}? ", nearest.join(" or ")) };
+    format!("{near}the functions are {}", FUNCTIONS.join(", "))
+}
+
+/// What the language calls macros: they are no functions, and take the name of an entry.
+const MACROS: [&str; 6] =
+    [operators::HAS, operators::ALL, operators::EXISTS, operators::EXISTS_ONE, operators::MAP, operators::FILTER];
+
+/// A macro as it should be.
+fn written(name: &str) -> String {
+    if name == operators::HAS { "has(pauses.drift)".to_owned() } else { format!("outcomes.{name}(o, o.pnl < 0.0)") }
+}
+
 fn levels() -> String {
     Level::ALL.map(Level::as_str).join(", ")
 }
@@ -101,7 +166,7 @@ impl Condition {
     /// ```
     ///
     /// # Errors
-    /// [`ConditionError`]: what does not parse, and names that do not exist.
+    /// [`ConditionError`]: what does not parse, names that do not exist, and comparisons that never hold.
     pub fn parse(text: &str) -> Result<Self, ConditionError> {
         let syntax = |column, problem: String| ConditionError::Syntax { text: text.to_owned(), column, problem };
         if text.trim().is_empty() {
@@ -111,10 +176,10 @@ impl Condition {
             let (column, problem) = first_of(text, &errors);
             syntax(column, problem)
         })?;
-        let mut names = Names { fields: BTreeSet::new(), bound: Vec::new(), level: None };
+        let mut names = Names { fields: BTreeSet::new(), bound: Vec::new(), problem: None };
         names.walk(program.expression());
-        if let Some(text) = names.level {
-            return Err(ConditionError::UnknownLevel { text });
+        if let Some(problem) = names.problem {
+            return Err(problem);
         }
         let fields: Vec<Path> = names.fields.into_iter().collect();
         for field in &fields {
@@ -165,8 +230,8 @@ struct Names {
     fields: BTreeSet<Path>,
     /// Names that a macro such as `exists` gives to the entries of a list.
     bound: Vec<String>,
-    /// What the level is compared with though no level is called so.
-    level: Option<String>,
+    /// The first thing that can never be.
+    problem: Option<ConditionError>,
 }
 
 impl Names {
@@ -181,7 +246,9 @@ impl Names {
         }
         match &expr.expr {
             Expr::Call(call) => {
-                self.compared_level(call);
+                if let Err(problem) = called(&call.func_name).and_then(|()| compared::check(call)) {
+                    self.problem.get_or_insert(problem);
+                }
                 call.target.iter().for_each(|target| self.walk(target));
                 call.args.iter().for_each(|argument| self.walk(argument));
             }
@@ -213,26 +280,24 @@ impl Names {
             }
         }
     }
+}
 
-    /// `level == "L3"` would be false for ever.
-    fn compared_level(&mut self, call: &CallExpr) {
-        let equals = call.func_name == operators::EQUALS || call.func_name == operators::NOT_EQUALS;
-        let [one, other] = call.args.as_slice() else { return };
-        let is_level = |expr: &IdedExpr| {
-            path_of(&expr.expr).is_some_and(|path| ["level", "maturity.level"].contains(&path.to_string().as_str()))
-        };
-        for (level, text) in [(one, other), (other, one)] {
-            if let (true, Expr::Literal(LiteralValue::String(text))) = (equals && is_level(level), &text.expr)
-                && Level::ALL.iter().all(|level| level.as_str() != text.inner())
-            {
-                self.level = Some(text.inner().to_owned());
-            }
-        }
+/// Whether the language knows a call. Operators are calls too, by names that are no words.
+fn called(name: &str) -> Result<(), ConditionError> {
+    let is_word = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if !is_word || is_function(name) {
+        return Ok(());
     }
+    let name = name.to_owned();
+    if MACROS.contains(&name.as_str()) {
+        return Err(ConditionError::Shape { name });
+    }
+    let nearest = nearest(&name, FUNCTIONS);
+    Err(ConditionError::UnknownFunction { name, nearest })
 }
 
 /// The field that an expression names: `a.b`, `a["b"]`, `has(a.b)`.
-fn path_of(expr: &Expr) -> Option<Path> {
+pub(super) fn path_of(expr: &Expr) -> Option<Path> {
     match expr {
         Expr::Ident(name) => Some(Path(vec![Step::Field(name.clone())])),
         Expr::Select(select) => Some(path_of(&select.operand.expr)?.with(Step::Field(select.field.clone()))),

@@ -131,6 +131,19 @@ pub(super) fn check(path: &Path) -> Result<(), Vec<String>> {
     Err(nearest(&path.to_string(), spelled.iter().map(String::as_str)))
 }
 
+/// What a field is, in the words of [`VARIABLES`]; `None` for a part of one, and for what is not documented.
+pub(super) fn kind_of(path: &Path) -> Option<&'static str> {
+    let is = |variable: &&Variable| {
+        let documented: Vec<&str> = variable.name.split('.').collect();
+        let covered = |(step, documented): (&Step, &&str)| match step {
+            Step::Field(name) => covers(documented, name),
+            Step::Entry(_) => false,
+        };
+        documented.len() == path.0.len() && path.0.iter().zip(&documented).all(covered)
+    };
+    VARIABLES.iter().find(is).map(|variable| variable.kind)
+}
+
 /// What a condition is asked of: a state, and the event that led to it.
 pub(super) struct Scene<'a> {
     pub(super) state: &'a State,

@@ -100,7 +100,7 @@ pub(super) fn fold(
     stop: &AtomicBool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Part, ReplayError> {
-    let mut strategies: Streams<Option<Own<strategy::State>>> = Streams::new();
+    let mut strategies: Streams<Own<strategy::State>> = Streams::new();
     let mut system: Option<Own<system::State>> = None;
     let mut part = Part::empty();
     let mut cursor = reader.cursor(Seq(1))?;
@@ -113,7 +113,7 @@ pub(super) fn fold(
             }
         } else {
             let new = || shares.holds(share, commit.stream).then(|| Own::new(commit.stream, plan));
-            if let Some(own) = strategies.of(commit.stream_no, new) {
+            if let Some(own) = strategies.own(commit.stream_no, new) {
                 own.fold(&commit, end, &STRATEGY, &mut part.held)?;
             }
         }
@@ -132,7 +132,7 @@ pub(super) fn fold(
         }
     }
     progress(Progress { done: part.head.seq, total: part.head.seq });
-    for own in strategies.into_values().flatten() {
+    for own in strategies.into_values() {
         part.strategies.push(own.finish(&STRATEGY)?);
     }
     part.system = system.map(|own| own.finish(&SYSTEM)).transpose()?;

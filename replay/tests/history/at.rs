@@ -1,8 +1,10 @@
 //! One strategy at one moment of the past.
 
+use std::time::Instant;
+
 use ephor_events::{Seq, Version};
 use ephor_replay::ReplayError;
-use ephor_replay::at::{Point, strategy_at, system_at};
+use ephor_replay::at::{Point, known, strategy_at, system_at};
 
 use crate::world::{MOMENTUM, REVERSION, World, read, second};
 
@@ -59,4 +61,25 @@ fn a_moment_that_never_was_says_what_there_is() {
     let early = refused(REVERSION, Point::Seq(Seq(2)));
     assert!(matches!(early, ReplayError::NotGovernedYet { first, .. } if first == registered));
     assert!(!early.is_retryable() && early.is_callers());
+}
+
+/// An export asks for every strategy by name: what one costs must not grow with the others.
+#[test]
+fn a_name_is_known_at_once_however_many_there_are() {
+    let seconds = |strategies: usize| {
+        let mut world = World::registered();
+        for number in 0..strategies {
+            world.register(&format!("s{number}"));
+        }
+        let (reader, last) = (world.reader(), read(&format!("s{}", strategies - 1)));
+        // The shortest of a few runs, because others make noise.
+        let runs = (0..5).map(|_| {
+            let began = Instant::now();
+            (0..500).for_each(|_| known(&reader, &last).unwrap());
+            began.elapsed().as_secs_f64()
+        });
+        runs.fold(f64::INFINITY, f64::min)
+    };
+    let (few, many) = (seconds(10), seconds(3_000));
+    assert!(many < few * 20.0, "{few} s among ten, {many} s among three thousand");
 }

@@ -7,7 +7,7 @@ use ephor_events::{Seq, Version};
 use ephor_governance::maturity::Level;
 use ephor_governance::strategy::State;
 use ephor_replay::ReplayError;
-use ephor_replay::bisect::{Answer, Condition, Question, VARIABLES, Wanted, bisect};
+use ephor_replay::bisect::{Answer, Condition, Occurrence, Question, VARIABLES, Wanted, bisect};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -20,14 +20,19 @@ fn asked(world: &World, name: &str, text: &str, wanted: Wanted) -> Result<Answer
     bisect(&world.reader(), None, &read(name), &question, &mut |_| {})
 }
 
+/// The event after which the first span holds.
+fn begins(answer: &Answer) -> &Occurrence {
+    answer.spans[0].begins.as_ref().unwrap()
+}
+
 #[test]
 fn the_first_event_is_found_with_what_it_changed() {
     let mut world = World::registered();
     let losses: Vec<Seq> = (0..8).map(|_| world.close(MOMENTUM, "-10")).collect();
     let answer = asked(&world, MOMENTUM, "health.score < 0.5 && level == 'L1_paper'", Wanted::First).unwrap();
     let span = &answer.spans[0];
-    assert_eq!(span.begins.seq, Seq(losses[5].0 + 1), "the sixth loss's health");
-    assert_eq!(span.begins.event.name(), "HealthUpdated");
+    assert_eq!(begins(&answer).seq, Seq(losses[5].0 + 1), "the sixth loss's health");
+    assert_eq!(begins(&answer).event.name(), "HealthUpdated");
     let readings: Vec<(&str, Option<f64>)> = span
         .readings
         .iter()
@@ -54,9 +59,18 @@ fn a_field_that_is_not_there_yet_gives_no_answer_and_is_counted() {
     world.close(MOMENTUM, "10");
     world.baseline(MOMENTUM);
     let answer = asked(&world, MOMENTUM, "baseline.metrics.win_rate > 0.5", Wanted::First).unwrap();
-    assert_eq!((answer.unanswered, answer.spans[0].begins.event.name()), (3, "BaselineRecorded"));
+    assert_eq!((answer.unanswered, begins(&answer).event.name()), (3, "BaselineRecorded"));
+    let null = asked(&world, MOMENTUM, "profit_factor > 2.0 && trades > 0", Wanted::First).unwrap();
+    assert_eq!((null.events, null.unanswered, null.times), (4, 3, 0), "nothing was lost");
+    let text = asked(&world, MOMENTUM, "registration.engine.startsWith('x')", Wanted::First).unwrap();
+    assert_eq!((text.events, text.unanswered), (4, 4), "it has no engine");
+    let since =
+        asked(&world, MOMENTUM, "time(pauses.operator.since) > 0 || time(registration.engine) > 0", Wanted::First);
+    assert_eq!(since.unwrap().unanswered, 4);
+    let length = asked(&world, MOMENTUM, "size(registration.engine) > 0", Wanted::First).unwrap();
+    assert_eq!(length.unanswered, 4);
     let empty = asked(&world, MOMENTUM, "outcomes[0].pnl == 10.0", Wanted::First).unwrap();
-    assert_eq!((empty.unanswered, empty.spans[0].begins.event.name()), (1, "TradeClosed"));
+    assert_eq!((empty.unanswered, begins(&empty).event.name()), (1, "TradeClosed"));
 }
 
 #[test]
@@ -69,9 +83,11 @@ fn a_range_is_kept_to_and_says_whether_it_held_before() {
     let question = |from, to| Question { condition: &condition, from: Some(Version(from)), to, wanted: Wanted::First };
     let ask = |from, to| bisect(&world.reader(), None, &read(MOMENTUM), &question(from, to), &mut |_| {}).unwrap();
     let held = ask(4, None);
-    assert_eq!((held.held_before, held.spans[0].begins.version), (true, Version(4)));
+    // No event made it hold here: it is not said of the first one asked about.
+    assert_eq!((held.held_before, &held.spans[0].begins, held.times), (true, &None, 1));
+    assert_eq!(held.spans[0].readings[0].after, Some(1.into()));
     let fresh = ask(2, None);
-    assert_eq!((fresh.held_before, fresh.spans[0].begins.version), (false, Version(2)));
+    assert_eq!((fresh.held_before, begins(&fresh).version), (false, Version(2)));
     assert!(ask(1, Some(Version(1))).spans.is_empty());
     let outside = bisect(&world.reader(), None, &read(MOMENTUM), &question(99, None), &mut |_| {}).unwrap_err();
     assert!(matches!(outside, ReplayError::VersionOutside { last: Version(7), .. }), "{outside}");
@@ -82,7 +98,7 @@ fn times_are_compared_as_times() {
     let mut world = World::registered();
     world.close(MOMENTUM, "10");
     let answer = asked(&world, MOMENTUM, "time(recorded_at) >= time('1970-01-01T00:00:02Z')", Wanted::First).unwrap();
-    assert_eq!(answer.spans[0].begins.event.name(), "TradeClosed");
+    assert_eq!(begins(&answer).event.name(), "TradeClosed");
     let refused = asked(&world, MOMENTUM, "time(recorded_at) >= time('soon')", Wanted::First).unwrap_err();
     assert!(refused.to_string().contains("\"soon\" is no time such as 2012-02-20"), "{refused}");
 }
@@ -108,7 +124,29 @@ fn what_cannot_be_asked_is_refused_in_words() {
         ("level < 3", "a text cannot be compared with a whole number"),
         ("totals.pnl * 2 > 3.0", "* does not go with a fractional number and a whole number"),
         ("totals.pnl / 2 > 3.0", "write 100.0 for 100"),
-        ("frobnicate(level)", "there is no function or field called frobnicate"),
+        ("level > 3 && !has(pauses.operator)", "cannot be compared"),
+        ("totals.pnl * 2 > 3.0 && !has(pauses.operator)", "* does not go with"),
+        ("outcomes.exists(o, o.gain > 0.0) && !has(pauses.operator)", "there is no field gain"),
+        ("outcomes.exists(o, o.pnl > null) && !has(pauses.operator)", "cannot be compared"),
+        ("level > 3 && paused", "a text cannot be compared with a whole number"),
+        ("trades == '3'", "trades is a number, and a number cannot be compared with a text"),
+        ("paused == 1.5", "a truth value cannot be compared with a fractional number"),
+        ("3 > profit_factor && profit_factor > null", "cannot be compared with nothing"),
+        ("level + '' > 3 && !has(pauses.operator)", "a text cannot be compared with a whole number"),
+        ("time(trades) > 0", "a whole number stands where a text belongs"),
+        ("time('soon') > 0 && !has(pauses.operator)", "\"soon\" is no time"),
+        ("frobnicate(level)", "there is no function frobnicate"),
+        ("foo(trades) == 1 && has(pauses.operator)", "there is no function foo"),
+        ("siz(outcomes) > 0", "there is no function siz; did you mean size"),
+        ("registration.instrument.startswith('G')", "did you mean startsWith"),
+        ("outcomes.exists(o.pnl < 0.0)", "exists is written like outcomes.exists(o, o.pnl < 0.0)"),
+        ("level in ['L3']", "no level is called \"L3\""),
+        ("level in ['L1_paper', 'L9']", "no level is called \"L9\""),
+        ("event == 'TradeClosedd'", "no event is called \"TradeClosedd\"; did you mean TradeClosed"),
+        ("event in ['HealthUpdated', 'Trade']", "no event is called \"Trade\""),
+        ("recorded_at > '2012-02-20'", "compare it as time(recorded_at) > time(\"2012-02-20\")"),
+        ("'2012-02-20' <= pauses.operator.since", "compare it as time(\"2012-02-20\") <= time(pauses.operator.since)"),
+        ("maturity.evidence.entered_at == '2012-02-20'", "is a time"),
         ("outcomes.exists(o, o.gain > 0.0)", "there is no field gain"),
     ] {
         let refused = match asked(&world, MOMENTUM, text, Wanted::First) {
@@ -228,7 +266,7 @@ proptest! {
             let begins: Vec<u64> = (0..holds.len()).filter(begins).map(|at| all[at].seq).collect();
             let found = |wanted| {
                 let answer = asked(&world, name, text, wanted).unwrap();
-                answer.spans.iter().map(|span| span.begins.seq.0).collect::<Vec<_>>()
+                answer.spans.iter().map(|span| span.begins.as_ref().unwrap().seq.0).collect::<Vec<_>>()
             };
             prop_assert_eq!(&found(Wanted::All), &begins);
             prop_assert_eq!(found(Wanted::First), begins.first().copied().into_iter().collect::<Vec<_>>());

@@ -3,7 +3,7 @@
 use ephor_events::Seq;
 use ephor_replay::ReplayError;
 use ephor_replay::at::{Point, strategy_at};
-use ephor_replay::fold::{Plan, digest_of_strategy, digest_of_system, fold, fold_with, kept};
+use ephor_replay::fold::{Plan, THREADS_PER_CORE_MAX, digest_of_strategy, digest_of_system, fold, fold_with, kept};
 use proptest::prelude::*;
 
 use crate::random::{steps, world};
@@ -49,6 +49,18 @@ fn progress_ends_at_the_end() {
     fold(&world.reader(), &mut |progress| last = Some(progress)).unwrap();
     let last = last.unwrap();
     assert_eq!((last.done, last.total), (world.reader().head().seq, world.reader().head().seq));
+}
+
+#[test]
+fn no_more_threads_are_made_than_a_few_a_core() {
+    let mut world = World::registered();
+    for number in 0..300 {
+        world.register(&format!("s{number}"));
+    }
+    let folded = fold_with(&world.reader(), &plan(None, usize::MAX), &mut |_| {}).unwrap();
+    let cores = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(folded.threads, (cores * THREADS_PER_CORE_MAX).min(302));
+    assert_eq!(folded.digest, fold(&world.reader(), &mut |_| {}).unwrap().digest);
 }
 
 fn plan(to: Option<Seq>, threads: usize) -> Plan {

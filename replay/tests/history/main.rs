@@ -10,6 +10,7 @@ mod fold;
 mod happened;
 mod keyframes;
 mod random;
+mod states;
 mod timeline;
 mod what_if;
 mod why;
