@@ -85,7 +85,7 @@ fn a_range_is_kept_to_and_says_whether_it_held_before() {
     let held = ask(4, None);
     // No event made it hold here: it is not said of the first one asked about.
     assert_eq!((held.held_before, &held.spans[0].begins, held.times), (true, &None, 1));
-    assert_eq!(held.spans[0].readings[0].after, Some(1.into()));
+    assert_eq!(held.spans[0].readings[0].after, Some(2.into()), "the trade that closed there");
     let fresh = ask(2, None);
     assert_eq!((fresh.held_before, begins(&fresh).version), (false, Version(2)));
     assert!(ask(1, Some(Version(1))).spans.is_empty());
