@@ -178,6 +178,26 @@ fn a_trade_is_tied_by_its_trace_and_not_by_likelihood() {
 }
 
 #[test]
+fn what_cannot_be_tied_is_no_money() {
+    // Everything on paper: the engine that names no orders made no money either.
+    let desk = Desk::new();
+    desk.govern(fs::read(demo()).unwrap());
+    let file = policy(&desk, "default.toml", &[]);
+    let outcome = json(&desk, &["--policy", &file])["policies"][0].clone();
+    let sums = &outcome["sums"]["USD"];
+    assert_eq!(sums["trades"]["untied"]["trades"], 311, "{sums}");
+    for side in ["before", "after"] {
+        assert_eq!((amount(&sums["pnl"][side]), outcome["drawdown"][side].as_f64()), (Amount::ZERO, Some(0.0)));
+    }
+    let pnl = amount(&sums["trades"]["untied"]["pnl"]);
+    let said = desk.run(&["what-if", "--policy", &file, "--fail-on", "drawdown > 0%", "--fail-on", "pnl < 0"]);
+    let said = said.ended(0).out;
+    assert!(said.contains("311 trades not tied to an order: whether they were live is not known"), "{said}");
+    let row = said.lines().find(|line| line.contains("not tied to an order, as recorded")).unwrap();
+    assert!(row.contains("unknown") && !pnl.is_zero(), "{row}");
+}
+
+#[test]
 fn a_policy_is_shown_with_its_matrix_its_changes_and_its_limits() {
     let desk = live(&demo());
     let file = policy(&desk, "strict.toml", &[LIVE, ("demotion_drawdown = \"0.10\"", &strict("0.03"))]);
@@ -189,6 +209,7 @@ fn a_policy_is_shown_with_its_matrix_its_changes_and_its_limits() {
         "not tied to an order, as recorded",
         "not taken",
         "first decision that differs: seq ",
+        "goes where its position is held",
         "what this cannot know",
         "without market impact",
         "went out larger than the answer to their orders let through",
@@ -262,6 +283,12 @@ fn a_sweep_is_a_table_and_a_picture() {
         report["policies"].as_array().unwrap().iter().map(|it| it["demotions"]["after"].as_u64().unwrap()).collect();
     assert!(demotions.is_sorted_by(|one, next| one >= next), "{demotions:?}");
 
+    assert!(report["policies"].as_array().unwrap().iter().all(|it| it["strategies"] == serde_json::json!([])));
+
+    let short = ["what-if", "--sweep", "maturity.demotion_drawdown=0.02..0.14/0.05"];
+    let said = desk.run(&short).ended(0).out;
+    assert!(said.contains("the last value tried is 0.12: steps of 0.05 do not meet 0.14"), "{said}");
+
     // One value of a sweep is what the policy says alone.
     let file = policy(&desk, "one.toml", &[LIVE, ("demotion_drawdown = \"0.10\"", &strict("0.02"))]);
     let alone = json(&desk, &["--policy", &file]);
@@ -314,6 +341,7 @@ fn what_makes_no_sense_is_refused_in_a_sentence() {
             "--sweep starts from one policy",
         ),
         ("--sweep maturity.demotion_drawdwon=0.1..0.2/0.1", "did you mean maturity.demotion_drawdown"),
+        ("--sweep maturity/demotion_drawdown=0.1..0.2/0.1", "did you mean maturity.demotion_drawdown"),
         (
             "--sweep maturity.demotion_drawdown=0.1..2/1",
             "= 1.1 is no policy: maturity.demotion_drawdown: must be from 0 to 1",
