@@ -177,6 +177,57 @@ fn a_trade_is_tied_by_its_trace_and_not_by_likelihood() {
     assert_eq!((&trades["untied"]["trades"], amount(&trades["untied"]["pnl"])), (&Value::from(1), Amount::from(-4)));
 }
 
+/// A position of two orders, with a loss of 5 % between them.
+const PARTED: &str = r#"
+{"type":"strategy","id":"r1","ts":"2020-01-01T00:00:00Z","strategy_id":"a","initial_capital":"1000","currency":"USD"}
+{"type":"signal","id":"s1","trace_id":"one","order_id":"o1","ts":"2020-01-02T00:00:00Z","strategy_id":"a","instrument":"X","side":"BUY","qty":"4","price":"10","position_qty":"0","equity":"1000","open_positions":0,"leverage":"1"}
+{"type":"trade_closed","id":"t1","trace_id":"two","ts":"2020-01-03T00:00:00Z","strategy_id":"a","instrument":"Y","side":"LONG","qty":"1","entry_price":"100","price":"50","realized_pnl":"-50","opened_at":"2020-01-02T00:00:00Z","closed_at":"2020-01-03T00:00:00Z"}
+{"type":"signal","id":"s2","trace_id":"one","order_id":"o2","ts":"2020-01-04T00:00:00Z","strategy_id":"a","instrument":"X","side":"BUY","qty":"4","price":"10","position_qty":"0","equity":"1000","open_positions":0,"leverage":"1"}
+{"type":"trade_closed","id":"t2","trace_id":"one","ts":"2020-01-05T00:00:00Z","strategy_id":"a","instrument":"X","side":"LONG","qty":"2","entry_price":"10","price":"6","realized_pnl":"-8","opened_at":"2020-01-04T00:00:00Z","closed_at":"2020-01-05T00:00:00Z"}
+"#;
+
+#[test]
+fn what_history_made_of_trades_that_one_policy_cannot_size_is_said_to_vary() {
+    let desk = Desk::new();
+    let constrained = (LIVE.0, "default_level = \"L3_constrained\"");
+    let file = policy(&desk, "l3.toml", &[constrained]);
+    desk.run(&["policy", "adopt", &file, "--by", "alice", "--reason", "start"]).ended(0);
+    desk.govern(PARTED);
+    let strict = policy(&desk, "strict.toml", &[constrained, ("demotion_drawdown = \"0.10\"", &strict("0.03"))]);
+    let args = ["what-if", "--policy", &file, "--policy", &strict];
+    let report = desk.run(&[&args[..], &["--json"]].concat()).ended(0).json();
+    let sums = |place: usize| report["policies"][place]["sums"]["USD"].clone();
+    assert_eq!(
+        (amount(&sums(0)["pnl"]["before"]), &sums(0)["trades"]["untied"]["trades"]),
+        (Amount::from(-8), &1.into())
+    );
+    assert_eq!((amount(&sums(1)["pnl"]["before"]), &sums(1)["trades"]["untied"]["trades"]), (Amount::ZERO, &2.into()));
+    let said = desk.run(&args).ended(0).out;
+    let recorded = said.lines().find(|line| line.starts_with("as recorded")).unwrap();
+    assert_eq!(recorded.matches("varies").count(), 2, "{said}");
+    assert!(said.contains("varies: of the trades whose size is known on both sides"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_tied_is_no_money() {
+    // Everything on paper: the engine that names no orders made no money either.
+    let desk = Desk::new();
+    desk.govern(fs::read(demo()).unwrap());
+    let file = policy(&desk, "default.toml", &[]);
+    let outcome = json(&desk, &["--policy", &file])["policies"][0].clone();
+    let sums = &outcome["sums"]["USD"];
+    assert_eq!(sums["trades"]["untied"]["trades"], 311, "{sums}");
+    for side in ["before", "after"] {
+        assert_eq!((amount(&sums["pnl"][side]), outcome["drawdown"][side].as_f64()), (Amount::ZERO, Some(0.0)));
+    }
+    let pnl = amount(&sums["trades"]["untied"]["pnl"]);
+    let said = desk.run(&["what-if", "--policy", &file, "--fail-on", "drawdown > 0%", "--fail-on", "pnl < 0"]);
+    let said = said.ended(0).out;
+    assert!(said.contains("311 trades not tied to an order: whether they were live is not known"), "{said}");
+    let row = said.lines().find(|line| line.contains("not tied to an order, as recorded")).unwrap();
+    assert!(row.contains("unknown") && !pnl.is_zero(), "{row}");
+}
+
 #[test]
 fn a_policy_is_shown_with_its_matrix_its_changes_and_its_limits() {
     let desk = live(&demo());
@@ -189,6 +240,7 @@ fn a_policy_is_shown_with_its_matrix_its_changes_and_its_limits() {
         "not tied to an order, as recorded",
         "not taken",
         "first decision that differs: seq ",
+        "goes where its position is held",
         "what this cannot know",
         "without market impact",
         "went out larger than the answer to their orders let through",
@@ -262,6 +314,12 @@ fn a_sweep_is_a_table_and_a_picture() {
         report["policies"].as_array().unwrap().iter().map(|it| it["demotions"]["after"].as_u64().unwrap()).collect();
     assert!(demotions.is_sorted_by(|one, next| one >= next), "{demotions:?}");
 
+    assert!(report["policies"].as_array().unwrap().iter().all(|it| it["strategies"] == serde_json::json!([])));
+
+    let short = ["what-if", "--sweep", "maturity.demotion_drawdown=0.02..0.14/0.05"];
+    let said = desk.run(&short).ended(0).out;
+    assert!(said.contains("the last value tried is 0.12: steps of 0.05 do not meet 0.14"), "{said}");
+
     // One value of a sweep is what the policy says alone.
     let file = policy(&desk, "one.toml", &[LIVE, ("demotion_drawdown = \"0.10\"", &strict("0.02"))]);
     let alone = json(&desk, &["--policy", &file]);
@@ -314,6 +372,7 @@ fn what_makes_no_sense_is_refused_in_a_sentence() {
             "--sweep starts from one policy",
         ),
         ("--sweep maturity.demotion_drawdwon=0.1..0.2/0.1", "did you mean maturity.demotion_drawdown"),
+        ("--sweep maturity/demotion_drawdown=0.1..0.2/0.1", "did you mean maturity.demotion_drawdown"),
         (
             "--sweep maturity.demotion_drawdown=0.1..2/1",
             "= 1.1 is no policy: maturity.demotion_drawdown: must be from 0 to 1",

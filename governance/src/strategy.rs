@@ -5,7 +5,7 @@
 
 mod state;
 
-pub use state::{State, Totals, evolve};
+pub use state::{State, Totals, evolve, rescaled};
 
 use crate::drift::Comparison;
 use crate::event::{ClosedTrade, Event, PauseCause, RecordedBaseline, Registration};

@@ -148,6 +148,12 @@ impl fmt::Display for Amount {
 }
 
 /// Why a text is not an amount.
+///
+/// ```
+/// use ephor_governance::units::{Amount, AmountError};
+/// assert!(matches!("1e400".parse::<Amount>(), Err(AmountError::DoesNotFit { .. })));
+/// assert!(matches!("1e".parse::<Amount>(), Err(AmountError::NotANumber { .. })));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AmountError {
     /// Not a decimal number at all.
@@ -164,6 +170,15 @@ pub enum AmountError {
     },
 }
 
+/// Whether this is a decimal number at all, however many digits it takes.
+fn is_numeric(text: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let (number, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
+    let exponent = exponent.strip_prefix(['-', '+']).unwrap_or(exponent);
+    digits(&number.replacen('.', "", 1)) && digits(exponent)
+}
+
 impl FromStr for Amount {
     type Err = AmountError;
 
@@ -172,12 +187,7 @@ impl FromStr for Amount {
             if text.contains(['e', 'E']) { Decimal::from_scientific(text) } else { Decimal::from_str_exact(text) };
         parsed.map(Self).map_err(|_| {
             let shown = text.chars().take(40).collect();
-            let numeric = text.bytes().any(|b| b.is_ascii_digit())
-                && text
-                    .bytes()
-                    .enumerate()
-                    .all(|(i, b)| b.is_ascii_digit() || b == b'.' || (i == 0 && (b == b'-' || b == b'+')));
-            if numeric && text.bytes().filter(|b| *b == b'.').count() <= 1 {
+            if is_numeric(text) {
                 AmountError::DoesNotFit { text: shown }
             } else {
                 AmountError::NotANumber { text: shown }

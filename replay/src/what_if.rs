@@ -7,8 +7,8 @@
 //! is made as large as its order would have been, see [`Trades`]; everything else enters as recorded.
 //!
 //! Invariants: the policy of history gives history, with every count at zero; a trade that cannot be tied
-//! to its order enters as recorded and is counted apart, never guessed; memory grows with strategies times
-//! policies, never with the log.
+//! to its order is evidence as recorded, counted apart and in no sum of money; what is said of a policy does
+//! not depend on the others; memory grows with strategies times policies, never with the log.
 
 mod changes;
 mod orders;
@@ -70,8 +70,25 @@ pub struct Report {
     pub policies: Vec<Outcome>,
 }
 
-/// States folded side by side in one pass; more of them take several passes.
-const STATES_MAX: usize = 200_000;
+/// Bytes that one pass may take for strategies and their windows and orders; more of them take several passes.
+const BYTES_MAX: usize = 1 << 30;
+
+/// What is kept of each policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// Every strategy, with its changes.
+    Strategies,
+    /// What all strategies add up to.
+    Totals,
+}
+
+/// How many policies one pass takes, by what they have to remember.
+fn at_once(strategies: usize, cores: usize, variants: &[Variant]) -> usize {
+    let keep = variants.iter().map(|variant| variant.policy.keep() as usize).max().unwrap_or_default();
+    let fixed = Subject::BYTES.saturating_mul(strategies).saturating_mul(cores);
+    let each = Subject::bytes_a_policy(keep).saturating_mul(strategies).max(1);
+    (BYTES_MAX.saturating_sub(fixed) / each).clamp(1, variants.len().max(1))
+}
 
 /// Folds the log and decides every commit in scope again, under each policy.
 ///
@@ -88,6 +105,29 @@ pub fn what_if(
     variants: &[Variant],
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, ReplayError> {
+    judged(reader, scope, variants, Detail::Strategies, progress)
+}
+
+/// As [`what_if`], but of each policy only what all strategies add up to: for many policies at once.
+///
+/// # Errors
+/// As [`what_if`].
+pub fn totals(
+    reader: &Reader,
+    scope: &Scope,
+    variants: &[Variant],
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report, ReplayError> {
+    judged(reader, scope, variants, Detail::Totals, progress)
+}
+
+fn judged(
+    reader: &Reader,
+    scope: &Scope,
+    variants: &[Variant],
+    detail: Detail,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report, ReplayError> {
     if reader.head().seq.0 == 0 {
         return Err(ReplayError::EmptyLog);
     }
@@ -100,7 +140,8 @@ pub fn what_if(
     // The end is fixed here: passes must not see a log that grows between them.
     let scope = Scope { to: Some(scope.to.unwrap_or(reader.head().seq)), ..scope.clone() };
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let at_once = (STATES_MAX / reader.streams().len().max(1)).clamp(1, variants.len().max(1));
+    let strategies = if scope.strategy.is_some() { 1 } else { reader.streams().len() };
+    let at_once = at_once(strategies, cores, variants);
     let mut report: Option<Report> = None;
     for chunk in variants.chunks(at_once) {
         let share = chunk.len().div_ceil(cores).max(1);
@@ -108,9 +149,9 @@ pub fn what_if(
         let parts = std::thread::scope(|threads| {
             let started: Vec<_> = others
                 .chunks(share)
-                .map(|variants| threads.spawn(|| pass(reader, &scope, variants, &mut |_| {})))
+                .map(|variants| threads.spawn(|| pass(reader, &scope, variants, detail, &mut |_| {})))
                 .collect();
-            let mut parts = vec![pass(reader, &scope, first, progress)];
+            let mut parts = vec![pass(reader, &scope, first, detail, progress)];
             for thread in started {
                 parts.push(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
             }
@@ -131,6 +172,7 @@ fn pass(
     reader: &Reader,
     scope: &Scope,
     variants: &[Variant],
+    detail: Detail,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, ReplayError> {
     let only = scope.strategy.as_ref().map(|id| StreamId::new(id.as_str()));
@@ -186,11 +228,29 @@ fn pass(
     let mut outcomes: Vec<Outcome> =
         tallies.into_iter().zip(variants).map(|(tally, variant)| Outcome::new(variant, tally)).collect();
     for subject in subjects.into_values() {
-        subject.conclude(&mut outcomes);
+        subject.conclude(&mut outcomes, detail);
     }
     for outcome in &mut outcomes {
         outcome.strategies.sort_unstable_by(|one, other| one.strategy.cmp(&other.strategy));
     }
     report.policies = outcomes;
     Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wide_windows_and_many_strategies_make_more_passes() {
+        let variants = |window: u32| {
+            let mut policy = Policy::default();
+            policy.drift_detector.window_trades = window;
+            vec![Variant::new("wide", policy); 200]
+        };
+        assert_eq!(at_once(10, 2, &variants(200)), 200, "a small house takes one pass");
+        let (narrow, wide) = (at_once(2_000, 2, &variants(200)), at_once(2_000, 2, &variants(5_000)));
+        assert!(1 < wide && wide < narrow && narrow < 200, "{wide} {narrow}");
+        assert_eq!(at_once(usize::MAX, 2, &variants(5_000)), 1, "never none");
+    }
 }

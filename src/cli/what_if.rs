@@ -14,7 +14,7 @@ use ephor_governance::ids::StrategyId;
 use ephor_governance::policy::Policy;
 use ephor_governance::system;
 use ephor_replay::audit::Scope;
-use ephor_replay::what_if::{Report, Variant, what_if};
+use ephor_replay::what_if::{Report, Variant, totals, what_if};
 use ephor_snapshots::restore;
 use serde_json::json;
 
@@ -41,7 +41,7 @@ pub(super) struct Args {
     /// A policy file; given more than once, the policies stand side by side
     #[arg(long, value_name = "FILE", required_unless_present = "sweep")]
     policy: Vec<PathBuf>,
-    /// Try every value of one number of the policy (of --policy, or of the one in force), ends included
+    /// Try every value of one number of the policy (of --policy, or of the one in force), B too where the steps meet it
     #[arg(long, value_name = "FIELD=A..B/STEP")]
     sweep: Option<String>,
     /// Draw the sweep into this file
@@ -96,7 +96,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
     }
     let scope = Scope { strategy: args.strategy.clone(), from, to };
     let began = Instant::now();
-    let report = what_if(reader, &scope, &variants, &mut bar("deciding otherwise"))?;
+    let judged = if sweep.is_some() { totals } else { what_if };
+    let report = judged(reader, &scope, &variants, &mut bar("deciding otherwise"))?;
     let seconds = began.elapsed().as_secs_f64();
     let failed: Vec<Failed> = conditions.iter().flat_map(|condition| condition.failed(&report)).collect();
     if let (Some(path), Some(sweep)) = (&args.svg, &sweep) {
@@ -124,7 +125,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
     Ok(if failed.is_empty() { Exit::Done } else { Exit::Found })
 }
 
-/// The report's own fields, and `sweep`, `failed`, `cannot_know` and `seconds`.
+/// The report's own fields (a sweep's `strategies` are left out: totals alone), and `sweep`, `failed`, `cannot_know` and `seconds`.
 fn as_json(report: &Report, sweep: Option<&Sweep>, failed: &[Failed], seconds: f64) -> serde_json::Value {
     let mut value = json!(report);
     if let Some(fields) = value.as_object_mut() {

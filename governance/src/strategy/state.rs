@@ -183,7 +183,15 @@ fn evolve_registered(state: &mut State, registration: &Registration, level: Leve
 }
 
 /// A peak after equity went `from` one amount `to` another by a change of capital: in the same proportion.
-fn rescaled(peak: Amount, from: Amount, to: Amount) -> Amount {
+///
+/// ```
+/// use ephor_governance::strategy::rescaled;
+/// use ephor_governance::units::Amount;
+/// // A tenth below its peak, before and after half of the capital is taken out.
+/// assert_eq!(rescaled(Amount::from(10_000), Amount::from(9_000), Amount::from(4_500)), Amount::from(5_000));
+/// ```
+#[must_use]
+pub fn rescaled(peak: Amount, from: Amount, to: Amount) -> Amount {
     let ratio = |peak: Amount| to.decimal().checked_div(from.decimal()).and_then(|ratio| peak.times(ratio.into()));
     let scaled = (from != to && from.is_positive()).then(|| ratio(peak)).flatten();
     scaled.unwrap_or_else(|| peak.plus(to.minus(from))).max(to)

@@ -16,7 +16,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::changes::Change;
-use super::{Variant, orders::Answer};
+use super::{Detail, Variant, orders::Answer};
 
 /// A figure in history and under the other policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -155,12 +155,16 @@ pub struct Trades {
     /// Live, and would not have been. Where only the level was in the way, the trade still counts as a
     /// rehearsal in the evidence; otherwise it is not there at all.
     pub not_taken: Sized,
-    /// Not live, and would have been: what a live order would have made of it is not known. In the evidence
-    /// as recorded.
+    /// Not live, and would have been, at least in part: what a live order would have made of it is not
+    /// known. In the evidence as recorded.
     pub let_through: Apart,
     /// Not live on either side. In the evidence as recorded.
     pub not_live: Apart,
-    /// Not tied to an order: as recorded on both sides.
+    /// Filled though the recorded answer was no, and not for the level alone: history did not follow the
+    /// governor. In the evidence as recorded.
+    pub filled_against: Apart,
+    /// Not tied to an order, so that nobody knows whether it was live; or to several that would not have
+    /// changed by the same factor. In the evidence as recorded, and in no sum.
     pub untied: Apart,
     /// Live ones, of any kind above, whose orders were filled for more than the recorded answer let through:
     /// history did not follow the answers, so what another answer would have done to them is a guess.
@@ -184,6 +188,7 @@ impl Trades {
         let apart = [
             (&mut self.let_through, &other.let_through),
             (&mut self.not_live, &other.not_live),
+            (&mut self.filled_against, &other.filled_against),
             (&mut self.untied, &other.untied),
         ];
         for (to, from) in apart {
@@ -195,27 +200,28 @@ impl Trades {
         self.overfilled += other.overfilled;
     }
 
-    /// Live results on both sides; untied trades are in both, as recorded.
+    /// Live results of the trades whose size is known on both sides.
     #[must_use]
     pub fn pnl(&self) -> Pair<Amount> {
-        let apart = Pair { before: self.untied.pnl, after: self.untied.pnl };
-        [self.unchanged.pnl, self.smaller.pnl, self.larger.pnl, self.not_taken.pnl]
-            .iter()
-            .fold(apart, |sum, pnl| Pair { before: sum.before.plus(pnl.before), after: sum.after.plus(pnl.after) })
+        [self.unchanged.pnl, self.smaller.pnl, self.larger.pnl, self.not_taken.pnl].iter().fold(
+            Pair::default(),
+            |sum: Pair<Amount>, pnl| Pair { before: sum.before.plus(pnl.before), after: sum.after.plus(pnl.after) },
+        )
     }
 
     /// Trades of every kind.
     #[must_use]
     pub const fn count(&self) -> u64 {
         let sized = self.unchanged.trades + self.smaller.trades + self.larger.trades + self.not_taken.trades;
-        sized + self.let_through.trades + self.not_live.trades + self.untied.trades
+        sized + self.let_through.trades + self.not_live.trades + self.filled_against.trades + self.untied.trades
     }
 }
 
 /// Money in one currency, over all its strategies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Sums {
-    /// Live realised results; untied trades are in both, as recorded.
+    /// Live realised results of the trades whose size is known on both sides; so `before` may differ from
+    /// policy to policy.
     pub pnl: Pair<Amount>,
     /// The trades behind it; quantities add up units of different instruments.
     pub trades: Trades,
@@ -279,9 +285,10 @@ pub struct Strategy {
     pub orders: Orders,
     /// Its trades.
     pub trades: Trades,
-    /// Live realised results.
+    /// Live realised results of the trades whose size is known on both sides.
     pub pnl: Pair<Amount>,
-    /// Deepest fall of capital plus live results from its peak within the scope, a fraction.
+    /// Deepest fall of capital plus live results, of the same trades as `pnl`, from the peak within the scope;
+    /// a fraction.
     pub drawdown: Pair<f64>,
 }
 
@@ -312,9 +319,11 @@ pub struct Outcome {
     pub refused: Refused,
     /// Commits that no command gives: taken as recorded. An audit names them.
     pub not_derived: u64,
-    /// The first decision that differs in size; where none does, in anything.
+    /// The first decision that differs: in size, in action or in where it goes.
     pub first: Option<FirstDifference>,
-    /// Every strategy, by name.
+    /// Changes of all strategies that are new, gone or elsewhere.
+    pub changes: u64,
+    /// Every strategy, by name; none where only totals were asked for.
     pub strategies: Vec<Strategy>,
 }
 
@@ -333,13 +342,15 @@ impl Outcome {
             drawdown: Pair::default(),
             refused: tally.refused,
             not_derived: tally.not_derived,
-            first: tally.first.or(tally.first_elsewhere),
+            first: tally.first,
+            changes: 0,
             strategies: Vec::new(),
         }
     }
 
-    /// Adds a strategy and what it adds to the whole.
-    pub(super) fn add(&mut self, strategy: Strategy) {
+    /// Adds what a strategy adds to the whole, and itself where it is to be kept.
+    pub(super) fn add(&mut self, strategy: Strategy, detail: Detail) {
+        self.changes += strategy.changes.len() as u64;
         self.orders.join(&strategy.orders);
         for (to, from) in [
             (&mut self.promotions, strategy.promotions),
@@ -358,13 +369,16 @@ impl Outcome {
             before: self.drawdown.before.max(strategy.drawdown.before),
             after: self.drawdown.after.max(strategy.drawdown.after),
         };
-        self.strategies.push(strategy);
+        match detail {
+            Detail::Strategies => self.strategies.push(strategy),
+            Detail::Totals => {}
+        }
     }
 
     /// Whether anything at all is other than history.
     #[must_use]
     pub fn differs(&self) -> bool {
-        self.orders.changed > 0 || self.strategies.iter().any(|strategy| !strategy.changes.is_empty())
+        self.orders.changed > 0 || self.changes > 0 || self.refused.commands > 0
     }
 }
 
@@ -374,10 +388,7 @@ pub(super) struct Tally {
     matrix: Matrix,
     refused: Refused,
     pub(super) not_derived: u64,
-    /// The first that another size makes differ.
     first: Option<FirstDifference>,
-    /// The first that anything else does.
-    first_elsewhere: Option<FirstDifference>,
 }
 
 impl Tally {
@@ -398,11 +409,10 @@ impl Tally {
         after: &Decision,
     ) -> Answer {
         self.matrix.add(before.action, after.action);
-        let (changed, elsewhere) = (orders.changed, orders.elsewhere);
+        let changed = orders.changed;
         orders.add(before, after);
-        let first = if orders.elsewhere > elsewhere { &mut self.first_elsewhere } else { &mut self.first };
-        if orders.changed > changed && first.is_none() {
-            *first = Some(FirstDifference {
+        if orders.changed > changed && self.first.is_none() {
+            self.first = Some(FirstDifference {
                 seq,
                 stream: commit.stream.clone(),
                 at: crate::decided_at(commit),

@@ -10,12 +10,13 @@ use ephor_governance::event::Event;
 use ephor_governance::gate::Decision;
 use ephor_governance::ids::StrategyId;
 use ephor_governance::strategy::{self, Command, Context};
-use ephor_governance::trade::Trade;
+use ephor_governance::trade::{Measured, Trade};
 use ephor_governance::units::{Amount, Timestamp};
 
+use super::Detail;
 use super::changes::{Path, Place, compared};
-use super::orders::{Answer, Book, Tied};
-use super::outcome::{Apart, Orders, Outcome, Pair, Sized, Strategy, Tally, Trades, same_size};
+use super::orders::{Answer, Book, Effect};
+use super::outcome::{Apart, Orders, Outcome, Pair, Sized, Strategy, Tally, Trades};
 use super::systems::Systems;
 use crate::{ReplayError, decided_at};
 
@@ -46,9 +47,11 @@ impl Curve {
         self.deepest = self.deepest.max(fall);
     }
 
-    /// Capital put in or taken out is no result.
+    /// Capital put in or taken out is no result: the curve stands as far below its peak as before.
     fn capital(&mut self, change: Amount) {
-        (self.equity, self.peak) = (self.equity.plus(change), self.peak.plus(change));
+        let equity = self.equity.plus(change);
+        self.peak = strategy::rescaled(self.peak, self.equity, equity);
+        self.equity = equity;
     }
 }
 
@@ -58,7 +61,8 @@ struct World {
     path: Path,
     orders: Orders,
     trades: Trades,
-    curve: Curve,
+    /// Of the same trades on both sides: those whose size is known on both.
+    curves: Pair<Curve>,
 }
 
 pub(super) struct Subject {
@@ -69,48 +73,20 @@ pub(super) struct Subject {
     worlds: Vec<World>,
     book: Book,
     path: Path,
+    /// Up to the scope.
     curve: Curve,
     capital: Option<Amount>,
 }
 
-/// What a trade is, given what the gate said of its order on both sides.
-enum Effect {
-    /// As recorded, and known on both sides.
-    Unchanged,
-    /// Smaller or larger by this factor.
-    Scaled(Amount),
-    /// Not live any more; `rehearsed` where it would still be evidence.
-    NotTaken {
-        rehearsed: bool,
-    },
-    /// Live only under the other policy; so too where its orders were answered differently there.
-    LetThrough,
-    NotLive,
-    Untied,
-}
-
-impl Effect {
-    fn of(tied: Option<&Tied>, index: usize) -> Self {
-        let Some(Tied { before, after, .. }) = tied else { return Self::Untied };
-        let Some(after) = after.get(index).copied().flatten() else {
-            return if before.is_live() { Self::Untied } else { Self::LetThrough };
-        };
-        match (before.is_live(), after.is_live()) {
-            (false, false) => Self::NotLive,
-            (false, true) => Self::LetThrough,
-            (true, false) => Self::NotTaken { rehearsed: after.rehearsed },
-            (true, true) if same_size(before.multiplier, after.multiplier) => Self::Unchanged,
-            (true, true) => {
-                let amounts = Amount::from_f64(after.multiplier).zip(Amount::from_f64(before.multiplier));
-                let scale = amounts.and_then(|(after, before)| after.decimal().checked_div(before.decimal()));
-                // A share too small to divide by is none that can be scaled from.
-                scale.map_or(Self::Untied, |scale| Self::Scaled(scale.into()))
-            }
-        }
-    }
-}
-
 impl Subject {
+    /// Bytes that a strategy takes apart from its worlds.
+    pub(super) const BYTES: usize = size_of::<Self>() + Book::BYTES;
+
+    /// Bytes that it takes besides, under a policy with windows of `keep` trades.
+    pub(super) const fn bytes_a_policy(keep: usize) -> usize {
+        World::bytes(keep)
+    }
+
     pub(super) fn new(stream: &StreamId) -> Self {
         Self {
             id: StrategyId::recorded(stream.as_str().into()),
@@ -130,11 +106,14 @@ impl Subject {
             if let Event::DecisionMade(decision) = event {
                 self.book.answered(commit, decision, vec![Answer::of(decision); policies]);
             } else if let Event::TradeClosed(closed) = event {
-                drop(self.book.tie(commit, &closed.trade));
+                if self.book.tie(commit, &closed.trade).is_some_and(|tied| tied.live) {
+                    self.curve.result(closed.trade.realized_pnl);
+                }
             } else {
                 self.take_report(commit, event);
             }
         }
+        self.take_capital(recorded);
         self.past = fold(std::mem::take(&mut self.past), recorded, at);
     }
 
@@ -149,17 +128,15 @@ impl Subject {
             return;
         }
         let past = std::mem::take(&mut self.past);
-        let registered = past.registration.as_ref();
-        self.capital = registered.map(|registration| registration.initial_capital);
-        let level = registered.map(|_| past.maturity.level);
-        self.curve = Curve::starting(past.maturity.evidence.equity);
+        let level = past.registration.as_ref().map(|_| past.maturity.level);
+        let curve = Curve::starting(self.curve.equity);
         self.path = Path::starting(level);
         let world = || World {
             state: past.clone(),
             path: Path::starting(level),
             orders: Orders::default(),
             trades: Trades::default(),
-            curve: self.curve,
+            curves: Pair { before: curve, after: curve },
         };
         self.worlds = std::iter::repeat_with(world).take(policies).collect();
     }
@@ -182,23 +159,27 @@ impl Subject {
         let before = decision_in(recorded);
         let closes = if let Some(Command::CloseTrade(trade)) = &command { Some(trade) } else { None };
         let tied = closes.and_then(|trade| self.book.tie(commit, trade));
-        if let Some(trade) = closes
-            && tied.as_ref().is_none_or(|tied| tied.before.is_live())
-        {
-            self.curve.result(trade.realized_pnl);
-        }
         let mut answers: Vec<Answer> = Vec::new();
         for (index, ((world, system), tally)) in self.worlds.iter_mut().zip(systems).zip(tallies).enumerate() {
             let context = Context { at, system: system.at(reader, commit.system)? };
+            let effect = tied.as_ref().and_then(|tied| tied.effects.get(index)).copied().unwrap_or(Effect::Untied);
             let events = match &command {
                 None => {
                     tally.not_derived += 1;
                     recorded.to_vec()
                 }
                 Some(command) => {
-                    let Some(command) = world.met(command, tied.as_ref(), index) else { continue };
-                    match strategy::decide(&world.state, &self.id, &command, &context) {
-                        Ok(events) => events,
+                    let met = met(command, effect);
+                    let decided = met.as_ref().map(|met| strategy::decide(&world.state, &self.id, met, &context));
+                    match decided.unwrap_or(Ok(Vec::new())) {
+                        Ok(events) => {
+                            if let Some(trade) = closes {
+                                world.closed(trade, met.as_deref(), effect);
+                                let overfilled = tied.as_ref().is_some_and(|tied| tied.live && tied.overfilled);
+                                world.trades.overfilled += u64::from(overfilled);
+                            }
+                            events
+                        }
                         Err(rejection) => {
                             tally.refuse(commit, &rejection);
                             Vec::new()
@@ -224,13 +205,15 @@ impl Subject {
         Ok(())
     }
 
-    /// Capital enters both curves as it was declared.
+    /// Capital enters every curve as it was declared.
     fn take_capital(&mut self, recorded: &[Event]) {
         for event in recorded {
             let Event::StrategyRegistered { registration, .. } = event else { continue };
             let capital = registration.initial_capital;
             let before = self.capital.replace(capital);
-            for curve in std::iter::once(&mut self.curve).chain(self.worlds.iter_mut().map(|world| &mut world.curve)) {
+            let worlds =
+                self.worlds.iter_mut().flat_map(|World { curves, .. }| [&mut curves.before, &mut curves.after]);
+            for curve in std::iter::once(&mut self.curve).chain(worlds) {
                 match before {
                     Some(before) => curve.capital(capital.minus(before)),
                     None => *curve = Curve::starting(capital),
@@ -240,10 +223,10 @@ impl Subject {
     }
 
     /// Adds what came of this strategy to each policy's outcome.
-    pub(super) fn conclude(self, outcomes: &mut [Outcome]) {
+    pub(super) fn conclude(self, outcomes: &mut [Outcome], detail: Detail) {
         for (world, outcome) in self.worlds.into_iter().zip(outcomes) {
             let (changes, changes_left_out) = compared(&self.path, &world.path);
-            outcome.add(Strategy {
+            let strategy = Strategy {
                 strategy: self.id.clone(),
                 currency: world.state.registration.as_ref().map(|registration| registration.currency.clone()),
                 level: Pair { before: self.path.level, after: world.path.level },
@@ -255,51 +238,58 @@ impl Subject {
                 orders: world.orders,
                 pnl: world.trades.pnl(),
                 trades: world.trades,
-                drawdown: Pair { before: self.curve.deepest, after: world.curve.deepest },
-            });
+                drawdown: Pair { before: world.curves.before.deepest, after: world.curves.after.deepest },
+            };
+            outcome.add(strategy, detail);
         }
     }
 }
 
 impl World {
-    /// The command as this world meets it: a trade may be of another size, or not there at all.
-    fn met<'a>(&mut self, command: &'a Command, tied: Option<&Tied>, index: usize) -> Option<Cow<'a, Command>> {
-        let Command::CloseTrade(trade) = command else { return Some(Cow::Borrowed(command)) };
-        if tied.is_some_and(|tied| tied.overfilled && tied.before.is_live()) {
-            self.trades.overfilled += 1;
-        }
+    /// Bytes that a strategy under one policy takes, with windows of `keep` trades.
+    const fn bytes(keep: usize) -> usize {
+        let windows = keep.saturating_mul(size_of::<Measured>());
+        size_of::<Self>().saturating_add(windows).saturating_add(Book::BYTES_A_POLICY)
+    }
+
+    /// Counts a trade that history has, and what became of it here.
+    fn closed(&mut self, trade: &Trade, met: Option<&Command>, effect: Effect) {
+        let after = match met {
+            Some(Command::CloseTrade(after)) => after,
+            Some(_) | None => trade,
+        };
         let multiplier = self.state.registration.as_ref().map_or(Amount::ONE, |registration| registration.multiplier);
-        match Effect::of(tied, index) {
-            Effect::Unchanged => {
-                add_sized(&mut self.trades.unchanged, trade, Some(trade), multiplier);
-                self.curve.result(trade.realized_pnl);
-                Some(Cow::Borrowed(command))
-            }
-            Effect::Scaled(scale) => {
-                let scaled = scaled(trade, scale);
-                let kind = if scale < Amount::ONE { &mut self.trades.smaller } else { &mut self.trades.larger };
-                add_sized(kind, trade, Some(&scaled), multiplier);
-                self.curve.result(scaled.realized_pnl);
-                Some(Cow::Owned(Command::CloseTrade(scaled)))
-            }
-            Effect::NotTaken { rehearsed } => {
-                add_sized(&mut self.trades.not_taken, trade, None, multiplier);
-                rehearsed.then_some(Cow::Borrowed(command))
-            }
-            Effect::LetThrough => {
-                add_apart(&mut self.trades.let_through, trade, multiplier);
-                Some(Cow::Borrowed(command))
-            }
-            Effect::NotLive => {
-                add_apart(&mut self.trades.not_live, trade, multiplier);
-                Some(Cow::Borrowed(command))
-            }
-            Effect::Untied => {
-                add_apart(&mut self.trades.untied, trade, multiplier);
-                self.curve.result(trade.realized_pnl);
-                Some(Cow::Borrowed(command))
-            }
+        let trades = &mut self.trades;
+        let (sized, after) = match effect {
+            Effect::Unchanged => (&mut trades.unchanged, Some(after)),
+            Effect::Scaled(factor) if factor < Amount::ONE => (&mut trades.smaller, Some(after)),
+            Effect::Scaled(_) => (&mut trades.larger, Some(after)),
+            Effect::NotTaken { .. } => (&mut trades.not_taken, None),
+            Effect::LetThrough => return add_apart(&mut trades.let_through, trade, multiplier),
+            Effect::NotLive => return add_apart(&mut trades.not_live, trade, multiplier),
+            Effect::FilledAgainst => return add_apart(&mut trades.filled_against, trade, multiplier),
+            Effect::Untied => return add_apart(&mut trades.untied, trade, multiplier),
+        };
+        add_sized(sized, trade, after, multiplier);
+        self.curves.before.result(trade.realized_pnl);
+        if let Some(after) = after {
+            self.curves.after.result(after.realized_pnl);
         }
+    }
+}
+
+/// The command as a world meets it: a trade may be of another size, or not there at all.
+fn met(command: &Command, effect: Effect) -> Option<Cow<'_, Command>> {
+    let Command::CloseTrade(trade) = command else { return Some(Cow::Borrowed(command)) };
+    match effect {
+        Effect::Scaled(factor) => Some(Cow::Owned(Command::CloseTrade(scaled(trade, factor)))),
+        Effect::NotTaken { rehearsed: false } => None,
+        Effect::NotTaken { rehearsed: true }
+        | Effect::Unchanged
+        | Effect::LetThrough
+        | Effect::NotLive
+        | Effect::FilledAgainst
+        | Effect::Untied => Some(Cow::Borrowed(command)),
     }
 }
 

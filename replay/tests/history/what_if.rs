@@ -13,7 +13,7 @@ use ephor_governance::units::{Amount, Timestamp};
 use ephor_governance::verdict::Action;
 use ephor_replay::ReplayError;
 use ephor_replay::audit::Scope;
-use ephor_replay::what_if::{Change, Kind, Outcome, Pair, Place, Report, Variant, what_if};
+use ephor_replay::what_if::{Change, Kind, Outcome, Pair, Place, Report, Variant, totals, what_if};
 use proptest::prelude::*;
 
 use crate::world::{MOMENTUM, REVERSION, World, check, read, set_level};
@@ -231,11 +231,13 @@ fn a_trade_that_names_no_order_stays_as_it_was_and_is_counted_apart() {
     let strategy = &outcome.strategies[0];
     assert_eq!(outcome.orders.reduced, 1);
     assert_eq!((strategy.trades.untied.trades, strategy.trades.untied.pnl), (1, read("-100")));
-    assert_eq!(strategy.pnl, Pair { before: read("-100"), after: read("-100") });
+    // Nobody knows whether it was live: it is no money on either side.
+    assert_eq!((strategy.pnl, strategy.drawdown), (Pair::default(), Pair::default()));
+    assert_eq!(outcome.sums.values().map(|sums| sums.pnl).collect::<Vec<_>>(), [Pair::default()]);
 }
 
 /// An order of ten, filled in two parts, closed by an order that only reduces.
-fn closed_by_another(world: &mut World, filled_last: &str) -> Outcome {
+fn closed_by(world: &mut World, filled_last: &str, named: &str) -> Outcome {
     world.check(MOMENTUM, "order-open", "10");
     let opened: Timestamp = world.at;
     world.tell(MOMENTUM, &filled("fill-1", "order-open", "6"));
@@ -243,9 +245,13 @@ fn closed_by_another(world: &mut World, filled_last: &str) -> Outcome {
     let Command::CheckOrder { mut order, attempt } = check("order-close", "10") else { panic!("an order") };
     (order.reduce_only, order.side) = (true, Side::Sell);
     world.tell(MOMENTUM, &Command::CheckOrder { order, attempt });
-    let Command::CloseTrade(trade) = trade_of(world, "order-close", "-100") else { panic!("a trade") };
+    let Command::CloseTrade(trade) = trade_of(world, named, "-100") else { panic!("a trade") };
     world.tell(MOMENTUM, &Command::CloseTrade(Trade { opened_at: opened, ..trade }));
     under(world, policy(|policy| policy.maturity.sizing_caps = [0.0, 0.0, 0.1, 0.1, 1.0]))
+}
+
+fn closed_by_another(world: &mut World, filled_last: &str) -> Outcome {
+    closed_by(world, filled_last, "order-close")
 }
 
 #[test]
@@ -287,6 +293,239 @@ fn orders_of_one_position_that_were_answered_differently_tie_nothing() {
         let outcome = under(&world, policy(|policy| policy.maturity.sizing_caps = caps));
         assert_eq!(outcome.strategies[0].trades.untied.trades, 1, "{caps:?}");
     }
+}
+
+fn untied(outcome: &Outcome) -> u64 {
+    outcome.strategies[0].trades.untied.trades
+}
+
+/// Answers at a tenth where history has a quarter.
+fn small() -> Policy {
+    policy(|policy| policy.maturity.sizing_caps = [0.0, 0.0, 0.1, 0.1, 1.0])
+}
+
+/// No order without a token, so none at all.
+fn closed() -> Policy {
+    policy(|policy| policy.execution_tokens.required = true)
+}
+
+#[test]
+fn a_trade_that_names_an_order_is_tied_to_it_only_where_its_fills_cover_the_trade() {
+    let outcome = closed_by(&mut World::at_level(Level::Constrained), "3", "order-open");
+    assert_eq!(untied(&outcome), 1, "nine filled, ten closed");
+    let outcome = closed_by(&mut World::at_level(Level::Constrained), "5", "order-open");
+    assert_eq!(outcome.strategies[0].trades.smaller.trades, 1, "eleven filled, ten of them closed");
+}
+
+/// A trade that carries the trace `shared` and was open for so many seconds.
+fn shared_trade(world: &mut World, opened: Timestamp) {
+    world.trace = Some("shared".into());
+    let Command::CloseTrade(trade) = world.trade("-100") else { panic!("a trade") };
+    world.tell(MOMENTUM, &Command::CloseTrade(Trade { opened_at: opened, ..trade }));
+    world.trace = None;
+}
+
+fn shared_check(world: &mut World, order: &str) {
+    world.trace = Some("shared".into());
+    world.check(MOMENTUM, order, "10");
+    world.trace = None;
+}
+
+#[test]
+fn an_order_that_came_after_the_position_was_opened_did_not_open_it() {
+    let mut world = World::at_level(Level::Constrained);
+    let opened = world.at;
+    world.at = opened.plus_seconds(5);
+    shared_check(&mut world, "order-1");
+    shared_trade(&mut world, opened);
+    assert_eq!(untied(&under(&world, small())), 1);
+
+    // Nor does the one that opens the next position, asked about while the report of this one was under way.
+    let mut world = World::at_level(Level::Constrained);
+    shared_check(&mut world, "order-1");
+    let closed = world.at;
+    world.tell(MOMENTUM, &set_level(Level::Autonomous));
+    shared_check(&mut world, "order-2");
+    world.trace = Some("shared".into());
+    let Command::CloseTrade(trade) = world.trade("-100") else { panic!("a trade") };
+    world.tell(MOMENTUM, &Command::CloseTrade(Trade { opened_at: closed, closed_at: closed, ..trade }));
+    assert_eq!(under(&world, small()).strategies[0].trades.smaller.pnl.after, read("-40"));
+}
+
+#[test]
+fn what_is_left_of_a_trace_does_not_pass_for_the_whole() {
+    let trace_of = |between: usize| {
+        let mut world = World::at_level(Level::Constrained);
+        shared_check(&mut world, "order-first");
+        for number in 0..between {
+            world.check(MOMENTUM, &format!("order-{number}"), "10");
+        }
+        shared_check(&mut world, "order-last");
+        let opened = world.at;
+        shared_trade(&mut world, opened);
+        untied(&under(&world, small()))
+    };
+    assert_eq!((trace_of(200), trace_of(300)), (0, 1));
+}
+
+/// At two losses in a row the strategy falls, and its next order is answered otherwise than the one before.
+fn impatient() -> Policy {
+    policy(|policy| policy.maturity.demotion_loss_streak = 1)
+}
+
+#[test]
+fn what_a_trade_is_tied_to_does_not_depend_on_the_other_policies() {
+    let mut world = World::at_level(Level::Constrained);
+    shared_check(&mut world, "order-1");
+    world.tell(MOMENTUM, &filled("fill-1", "order-1", "10"));
+    world.close(MOMENTUM, "-1");
+    world.close(MOMENTUM, "-1");
+    shared_check(&mut world, "order-2");
+    let opened = world.at;
+    world.tell(MOMENTUM, &filled("fill-2", "order-2", "10"));
+    shared_trade(&mut world, opened);
+    // The fills gave the second order its trade: another that names it is not tied.
+    let trade = trade_of(&mut world, "order-2", "-100");
+    world.tell(MOMENTUM, &trade);
+    let trades = |policies: &[Policy]| report(&world, &Scope::default(), policies).policies[0].strategies[0].trades;
+    let alone = trades(&[small()]);
+    assert_eq!((alone.smaller.trades, alone.untied.trades), (1, 3));
+    assert_eq!(trades(&[small(), impatient()]), alone);
+}
+
+/// A position of ten in two orders: one at L3, one at another level.
+fn two_levels(second: Level) -> World {
+    let mut world = World::at_level(Level::Constrained);
+    let opened = world.at.plus_seconds(1);
+    world.check(MOMENTUM, "order-1", "6");
+    world.tell(MOMENTUM, &filled("fill-1", "order-1", "6"));
+    world.tell(MOMENTUM, &set_level(second));
+    world.check(MOMENTUM, "order-2", "4");
+    world.tell(MOMENTUM, &filled("fill-2", "order-2", "4"));
+    let Command::CloseTrade(trade) = trade_of(&mut world, "order-close", "-100") else { panic!("a trade") };
+    world.tell(MOMENTUM, &Command::CloseTrade(Trade { opened_at: opened, ..trade }));
+    world
+}
+
+#[test]
+fn a_position_none_of_whose_orders_would_be_live_is_not_taken_whatever_their_sizes_were() {
+    let taken = |outcome: &Outcome| {
+        let trades = outcome.strategies[0].trades;
+        assert_eq!(trades.untied.trades + trades.let_through.trades, 0, "{trades:?}");
+        (trades.not_taken.trades, trades.not_live.trades, outcome.strategies[0].pnl)
+    };
+    let gone = Pair { before: read("-100"), after: Amount::ZERO };
+    assert_eq!(taken(&under(&two_levels(Level::Autonomous), closed())), (1, 0, gone));
+
+    // On paper and in the shadow: never live, and not there either, though answered differently.
+    let mut world = World::registered();
+    let opened = world.at.plus_seconds(1);
+    world.check(MOMENTUM, "order-1", "6");
+    world.tell(MOMENTUM, &filled("fill-1", "order-1", "6"));
+    world.tell(MOMENTUM, &set_level(Level::Shadow));
+    world.check(MOMENTUM, "order-2", "4");
+    world.tell(MOMENTUM, &filled("fill-2", "order-2", "4"));
+    let Command::CloseTrade(trade) = trade_of(&mut world, "order-close", "-100") else { panic!("a trade") };
+    world.tell(MOMENTUM, &Command::CloseTrade(Trade { opened_at: opened, ..trade }));
+    assert_eq!(taken(&under(&world, closed())), (0, 1, Pair::default()));
+}
+
+#[test]
+fn orders_that_all_change_by_the_same_factor_are_one_position() {
+    let world = two_levels(Level::Autonomous);
+    let trades =
+        under(&world, policy(|policy| policy.maturity.sizing_caps = [0.0, 0.0, 0.1, 0.2, 0.8])).strategies[0].trades;
+    assert_eq!(trades.smaller.pnl, Pair { before: read("-100"), after: read("-80") });
+    assert_eq!(under(&world, Policy::default()).strategies[0].trades.unchanged.trades, 1);
+}
+
+#[test]
+fn a_fill_against_the_answer_is_counted_apart() {
+    let mut world = World::at_level(Level::Autonomous);
+    world.tell(MOMENTUM, &Command::Pause { by: read("alice"), reason: "a look".into() });
+    let outcome = closed_by_another(&mut world, "4");
+    let trades = &outcome.strategies[0].trades;
+    assert_eq!((trades.filled_against.trades, trades.filled_against.pnl), (1, read("-100")));
+    assert_eq!((trades.not_live.trades, trades.let_through.trades, trades.overfilled), (0, 0, 0));
+    assert_eq!(outcome.strategies[0].pnl, Pair::default());
+
+    let rehearsed = closed_by_another(&mut World::registered(), "4");
+    let trades = &rehearsed.strategies[0].trades;
+    assert_eq!((trades.filled_against.trades, trades.not_live.trades), (0, 1), "on paper, as the answer said");
+}
+
+fn recapitalised(world: &mut World, capital: &str) {
+    let registered = world.strategies.values().next().unwrap().0.registration.clone().unwrap();
+    let registration =
+        event::Registration { id: read(&format!("capital-{capital}")), initial_capital: read(capital), ..registered };
+    world.tell(MOMENTUM, &Command::Register(registration));
+}
+
+#[test]
+fn capital_taken_out_is_no_drawdown() {
+    let mut world = World::at_level(Level::Autonomous);
+    round_trip(&mut world, "order-1", "-400");
+    recapitalised(&mut world, "1400");
+    let drawdown = under(&world, Policy::default()).drawdown;
+    assert!((drawdown.before - 0.04).abs() < 1e-12, "{drawdown:?}");
+    round_trip(&mut world, "order-2", "-100");
+    let drawdown = under(&world, Policy::default()).drawdown;
+    // A tenth of what is left at 96 % of its peak.
+    assert!((drawdown.before - 0.136).abs() < 1e-12 && (drawdown.after - 0.136).abs() < 1e-12, "{drawdown:?}");
+}
+
+#[test]
+fn the_live_curve_begins_at_capital_and_live_results_whatever_was_made_on_paper() {
+    let mut world = World::registered();
+    round_trip(&mut world, "paper", "90000");
+    world.tell(MOMENTUM, &set_level(Level::Autonomous));
+    round_trip(&mut world, "live-1", "-500");
+    let from = world.check(MOMENTUM, "live-2", "10");
+    let trade = trade_of(&mut world, "live-2", "-950");
+    world.tell(MOMENTUM, &trade);
+    let scope = Scope { from: Some(from), ..Scope::default() };
+    let drawdown = report(&world, &scope, &[Policy::default()]).policies[0].drawdown;
+    assert!((drawdown.before - 0.1).abs() < 1e-12 && (drawdown.after - 0.1).abs() < 1e-12, "{drawdown:?}");
+}
+
+#[test]
+fn a_trade_that_the_rules_refuse_at_its_other_size_is_in_no_sum() {
+    let mut world = World::at_level(Level::Constrained);
+    world.check(MOMENTUM, "order-1", "10");
+    let Command::CloseTrade(trade) = trade_of(&mut world, "order-1", "-100") else { panic!("a trade") };
+    let trade = Trade { qty: read("1000000000000000000000000000"), entry_price: read("50"), ..trade };
+    world.tell(MOMENTUM, &Command::CloseTrade(trade));
+    let outcome = under(&world, policy(|policy| policy.maturity.sizing_caps = [0.0, 0.0, 0.1, 1.0, 1.0]));
+    assert_eq!(outcome.refused.commands, 1, "{:?}", outcome.refused);
+    assert!(outcome.refused.rejection.as_ref().unwrap().contains("does not fit"), "{:?}", outcome.refused);
+    assert_eq!((outcome.trades, outcome.strategies[0].pnl, outcome.drawdown), (0, Pair::default(), Pair::default()));
+    assert!(outcome.differs(), "a refusal is a difference");
+}
+
+#[test]
+fn the_first_difference_is_the_first_of_any_kind() {
+    // On paper in history, in the shadow there: as large, and elsewhere. Then of another size.
+    let mut world = World::registered();
+    let first = world.check(MOMENTUM, "order-1", "10");
+    world.tell(MOMENTUM, &set_level(Level::Constrained));
+    world.check(MOMENTUM, "order-2", "10");
+    let other = policy(|policy| {
+        policy.maturity.default_level = Level::Shadow;
+        policy.maturity.sizing_caps = [0.0, 0.0, 0.1, 0.1, 1.0];
+    });
+    let outcome = under(&world, other);
+    assert_eq!((outcome.orders.elsewhere, outcome.orders.reduced), (1, 1), "{:?}", outcome.orders);
+    assert_eq!(outcome.first.unwrap().seq, first);
+}
+
+#[test]
+fn totals_are_the_same_without_the_strategies() {
+    let world = World::eventful();
+    let variant = Variant::new("other", small());
+    let all = what_if(&world.reader(), &Scope::default(), std::slice::from_ref(&variant), &mut |_| {}).unwrap();
+    let only = totals(&world.reader(), &Scope::default(), &[variant], &mut |_| {}).unwrap();
+    let stripped = Outcome { strategies: Vec::new(), ..all.policies[0].clone() };
+    assert_eq!((&only.policies[0], all.policies[0].strategies.len()), (&stripped, 2));
 }
 
 #[test]
@@ -418,6 +657,95 @@ fn history(policy: &Policy, steps: &[Step]) -> World {
     world
 }
 
+/// What can happen to orders and positions, drawn at random: traces are shared, ids are missing, reports are late
+/// or lost.
+#[derive(Clone, Debug)]
+enum Deal {
+    Order {
+        trace: Option<u8>,
+        qty: u8,
+    },
+    Fill {
+        back: u8,
+        qty: u8,
+    },
+    Close {
+        trace: Option<u8>,
+        back: Option<u8>,
+        open_for: u8,
+        qty: u8,
+        pnl: i64,
+    },
+    /// As long and as large as the fills of an order say.
+    CloseWhole {
+        trace: Option<u8>,
+        back: u8,
+        pnl: i64,
+    },
+    Level(u8),
+}
+
+fn deals() -> impl Strategy<Value = Vec<Deal>> {
+    let trace = || prop::option::of(0_u8..3);
+    let close = (trace(), prop::option::of(0_u8..3), 0_u8..8, 1_u8..5, -300_i64..300);
+    let deal = prop_oneof![
+        4 => (trace(), 1_u8..5).prop_map(|(trace, qty)| Deal::Order { trace, qty }),
+        4 => (0_u8..3, 1_u8..5).prop_map(|(back, qty)| Deal::Fill { back, qty }),
+        4 => close.prop_map(|(trace, back, open_for, qty, pnl)| Deal::Close { trace, back, open_for, qty, pnl }),
+        4 => (trace(), 0_u8..3, -300_i64..300).prop_map(|(trace, back, pnl)| Deal::CloseWhole { trace, back, pnl }),
+        1 => (1_u8..5).prop_map(Deal::Level),
+    ];
+    prop::collection::vec(deal, 1..80)
+}
+
+fn dealt(deals: &[Deal]) -> World {
+    let mut world = World::at_level(Level::Constrained);
+    let mut orders: Vec<String> = Vec::new();
+    let mut fills: Vec<(String, Timestamp, u8)> = Vec::new();
+    for deal in deals {
+        let named = |trace: &Option<u8>| Some(trace.map_or_else(String::new, |trace| format!("shared-{trace}")));
+        let nth = |back: u8| orders.iter().rev().nth(usize::from(back)).cloned();
+        match deal {
+            Deal::Order { trace, qty } => {
+                let order = format!("order-{}", orders.len());
+                world.trace = named(trace);
+                world.check(MOMENTUM, &order, &qty.to_string());
+                orders.push(order);
+            }
+            Deal::Fill { back, qty } => {
+                if let Some(order) = nth(*back) {
+                    let report = filled(&format!("fill-{}", fills.len()), &order, &qty.to_string());
+                    fills.push((order, world.at, *qty));
+                    world.tell(MOMENTUM, &report);
+                }
+            }
+            Deal::Close { trace, back, open_for, qty, pnl } => {
+                world.trace = named(trace);
+                let Command::CloseTrade(trade) = world.trade(&pnl.to_string()) else { panic!("a trade") };
+                let opened_at = Timestamp::from_nanos(world.at.nanos() - i64::from(*open_for) * 1_000_000_000);
+                let order_id = back.and_then(nth).map(|order| read(&order));
+                let trade = Trade { opened_at, order_id, qty: read(&qty.to_string()), ..trade };
+                world.tell(MOMENTUM, &Command::CloseTrade(trade));
+            }
+            Deal::CloseWhole { trace, back, pnl } => {
+                let of = nth(*back);
+                let of: Vec<_> = fills.iter().filter(|(order, ..)| Some(order) == of.as_ref()).collect();
+                let Some((_, opened_at, _)) = of.first() else { continue };
+                let qty = of.iter().fold(0, |sum, (_, _, qty)| sum + i64::from(*qty));
+                world.trace = named(trace);
+                let Command::CloseTrade(trade) = world.trade(&pnl.to_string()) else { panic!("a trade") };
+                let trade = Trade { opened_at: *opened_at, qty: Amount::from(qty), ..trade };
+                world.tell(MOMENTUM, &Command::CloseTrade(trade));
+            }
+            Deal::Level(level) => {
+                world.trace = None;
+                world.ask(MOMENTUM, &set_level(Level::ALL[usize::from(*level)]));
+            }
+        }
+    }
+    world
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -428,6 +756,26 @@ proptest! {
         assert_nothing_differs(&under(&world, policy.clone()));
         let from = Some(Seq(from.min(world.reader().head().seq.0)));
         assert_nothing_differs(&report(&world, &Scope { from, ..Scope::default() }, &[policy]).policies[0]);
+    }
+
+    /// What one policy is told does not depend on which others are asked about.
+    #[test]
+    fn many_policies_say_what_each_says_alone_whatever_the_orders(deals in deals(), from in 1_u64..40) {
+        let world = dealt(&deals);
+        let caps = |caps| policy(|policy| policy.maturity.sizing_caps = caps);
+        let policies = [
+            Policy::default(), small(), closed(), impatient(), caps([0.0, 0.0, 0.1, 1.0, 1.0]), caps([0.0, 0.0, 0.05, 0.125, 0.5]),
+        ];
+        let from = Some(Seq(from.min(world.reader().head().seq.0)));
+        for scope in [Scope::default(), Scope { from, ..Scope::default() }] {
+            let together = report(&world, &scope, &policies);
+            for (place, policy) in policies.iter().enumerate() {
+                let mut alone = report(&world, &scope, std::slice::from_ref(policy)).policies.remove(0);
+                alone.name.clone_from(&together.policies[place].name);
+                prop_assert_eq!(&together.policies[place], &alone);
+            }
+            assert_nothing_differs(&together.policies[0]);
+        }
     }
 
     /// Up to the first demotion both go the same way, and the stricter demotes wherever the other does.

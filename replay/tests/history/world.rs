@@ -43,6 +43,8 @@ pub(crate) struct World {
     pub(crate) at: Timestamp,
     /// When what comes next happened, where that is not when it is recorded.
     pub(crate) happened: Option<Timestamp>,
+    /// The trace of what comes next, where it is not one of its own.
+    pub(crate) trace: Option<String>,
     trades: usize,
 }
 
@@ -55,6 +57,7 @@ impl World {
             strategies: BTreeMap::new(),
             at: second(0),
             happened: None,
+            trace: None,
             trades: 0,
         }
     }
@@ -144,7 +147,7 @@ impl World {
             expected: version,
             decided_at: self.at,
             occurred_at: self.happened.unwrap_or(self.at),
-            trace: format!("trace-{}", self.log.head().seq.0 + 1).into(),
+            trace: self.trace.clone().unwrap_or_else(|| format!("trace-{}", self.log.head().seq.0 + 1)).as_str().into(),
             key: command.and_then(Command::key),
             instrument: command.and_then(Command::instrument).map(InstrumentId::text),
             system,

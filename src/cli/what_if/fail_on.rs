@@ -224,12 +224,23 @@ impl fmt::Display for Failed {
         let Self { policy, condition, found, currency } = self;
         let percent = if condition.percent { " %" } else { "" };
         let currency = currency.as_ref().map_or_else(String::new, |currency| format!(" {currency}"));
-        let found = print::rounded(found.decimal().round_dp(if condition.percent { 3 } else { 8 }).into());
+        let found = print::amount(condition.shortest(*found));
         write!(f, "{condition}: {} is {found}{percent}{currency} under {policy}", condition.name)
     }
 }
 
 impl Condition {
+    /// A figure with as many digits as show that the condition holds.
+    fn shortest(&self, exact: Amount) -> Amount {
+        let few = match (self.percent, exact.abs() < Amount::from(100)) {
+            (true, true) => 3,
+            (false, true) => 8,
+            (_, false) => 2,
+        };
+        let rounded = [few, 8, 16].map(|digits| Amount::from(exact.decimal().round_dp(digits)));
+        rounded.into_iter().find(|rounded| self.op.holds(*rounded, self.limit)).unwrap_or(exact)
+    }
+
     /// The policies under which the condition holds.
     pub(super) fn failed(&self, report: &Report) -> Vec<Failed> {
         report.policies.iter().flat_map(|outcome| self.failed_under(outcome)).collect()
@@ -309,6 +320,22 @@ mod tests {
             (" drawdown >= 12.5 % ", "drawdown >= 12.5%"),
         ] {
             assert_eq!(text.parse::<Condition>().unwrap().to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn what_is_found_is_shown_with_the_digits_that_it_takes_to_see_why() {
+        for (condition, found, shown) in [
+            ("drawdown > 5%", "5.00010000", "drawdown is 5.0001 % under it"),
+            ("drawdown > 5%", "6.12345678", "drawdown is 6.123 % under it"),
+            ("pnl < 1000", "999.999", "pnl is 999.999 USD under it"),
+            ("pnl < 2000", "999.999", "pnl is 1 000 USD under it"),
+            ("blocked = 33.33333%", "33.33333", "blocked is 33.33333 % under it"),
+        ] {
+            let condition: Condition = condition.parse().unwrap();
+            let currency = (condition.unit == Unit::Money).then(|| "USD".to_owned());
+            let failed = Failed { policy: "it".into(), condition, found: found.parse().unwrap(), currency };
+            assert!(failed.to_string().ends_with(shown), "{failed}");
         }
     }
 

@@ -67,7 +67,7 @@ fn panels(outcomes: &[Outcome]) -> Vec<Panel> {
         let sums = |outcome: &Outcome| outcome.sums.get(currency).map(|sums| sums.pnl).unwrap_or_default();
         panels.push(Panel {
             title: format!("live realised P&L, {currency}"),
-            lines: vec![line("P&L", first.map(|it| sums(it).before.to_f64()), &|it| sums(it).after.to_f64())],
+            lines: vec![line("P&L", alike(outcomes, &|it| sums(it).before.to_f64()), &|it| sums(it).after.to_f64())],
             from_zero: false,
         });
     }
@@ -92,10 +92,19 @@ fn panels(outcomes: &[Outcome]) -> Vec<Panel> {
     });
     panels.push(Panel {
         title: "deepest drawdown of any strategy, %".to_owned(),
-        lines: vec![line("drawdown", first.map(|it| it.drawdown.before * 100.0), &|it| it.drawdown.after * 100.0)],
+        lines: vec![line("drawdown", alike(outcomes, &|it| it.drawdown.before * 100.0), &|it| {
+            it.drawdown.after * 100.0
+        })],
         from_zero: true,
     });
     panels
+}
+
+/// What history has, where that is the same whatever the policy: the trades that are known on both sides are not
+/// always.
+fn alike(outcomes: &[Outcome], of: &dyn Fn(&Outcome) -> f64) -> Option<f64> {
+    let first = outcomes.first().map(of)?;
+    outcomes.iter().all(|outcome| of(outcome).to_bits() == first.to_bits()).then_some(first)
 }
 
 fn draw(into: &mut String, height: u32, sweep: &Sweep, panels: &[Panel]) -> std::io::Result<()> {

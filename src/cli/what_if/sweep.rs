@@ -21,6 +21,12 @@ pub(super) struct Sweep {
     pub(super) base: Amount,
     /// The values tried, in order; one for each of the report's policies.
     pub(super) values: Vec<Amount>,
+    /// From one value to the next.
+    #[serde(skip)]
+    pub(super) step: Amount,
+    /// The end asked for, which the steps may not meet.
+    #[serde(skip)]
+    pub(super) end: Amount,
     #[serde(skip)]
     policy: Value,
 }
@@ -62,7 +68,7 @@ impl Sweep {
             }
             value = next;
         }
-        Ok(Self { field, base, values, policy })
+        Ok(Self { field, base, values, step, end: last, policy })
     }
 
     /// The policy at each value; the error names the value that makes no policy.
@@ -100,7 +106,9 @@ fn pointer(field: &str) -> String {
 
 /// The number that a path leads to.
 fn number_at(policy: &Value, field: &str) -> Result<Amount, String> {
-    let Some(found) = policy.pointer(&pointer(field)).filter(|_| !field.is_empty()) else {
+    // Names are parted by dots, and by nothing else that a pointer knows.
+    let dotted = !field.is_empty() && !field.contains(['/', '~']);
+    let Some(found) = policy.pointer(&pointer(field)).filter(|_| dotted) else {
         let known = numbers(policy);
         let close = nearest(field, known.iter().map(String::as_str));
         let offered = match close.as_slice() {
@@ -200,6 +208,8 @@ mod tests {
             ("maturity.demotion_drawdown=0.05..0.2", "is no sweep"),
             ("maturity.demotion_drawdown=five..0.2/0.1", "not a decimal number: \"five\""),
             ("maturity.demotion_drawdwon=0.05..0.2/0.01", "did you mean maturity.demotion_drawdown"),
+            ("maturity/demotion_drawdown=0.05..0.2/0.01", "did you mean maturity.demotion_drawdown"),
+            ("maturity.demotion_drawdown=0.05..1e400/0.01", "does not fit"),
             ("=0.05..0.2/0.01", "the policy has no field \"\""),
             (
                 "maturity=0.05..0.2/0.01",

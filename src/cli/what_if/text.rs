@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use comfy_table::Cell;
 use ephor_governance::event::Event;
+use ephor_governance::gate::Execution;
 use ephor_governance::ids::Currency;
 use ephor_governance::maturity::Level;
 use ephor_governance::units::Amount;
 use ephor_governance::verdict::{Action, Verdict};
-use ephor_replay::what_if::{Apart, Change, FirstDifference, Kind, Outcome, Pair, Place, Report, Sized};
+use ephor_replay::what_if::{Apart, Change, FirstDifference, Kind, Outcome, Pair, Place, Report, Sized, Trades};
 
 use super::sweep::Sweep;
 use crate::cli::print::{
@@ -21,7 +22,7 @@ pub(super) const CANNOT_KNOW: [&str; 6] = [
     "What the strategy would have done: its orders are those it sent in the history that it saw.",
     "What a venue would have done: trades are scaled in proportion, without market impact or minimum costs.",
     "What an order that was not live would have earned: paper and shadow results are not counted as money.",
-    "What became of orders whose trades are not tied to them: such trades enter as they were.",
+    "What became of orders whose trades are not tied to them: such trades are evidence as they were, and no money.",
     "What people would have done: tokens, resumptions, levels and kill switches are those of history.",
     "What the account would have been: equity, positions and leverage are judged as they were stated.",
 ];
@@ -161,8 +162,8 @@ fn changes(text: &mut String, outcome: &Outcome) {
         let stands = |place: &Place| format!("{} (seq {})", minute(place), place.seq);
         let when = match (&change.before, &change.after) {
             (Some(before), Some(after)) => {
-                let (how, style) = if after.seq < before.seq { ("earlier", WARN) } else { ("later", WARN) };
-                format!("{}: {} instead of {}", styled(style, how), stands(after), stands(before))
+                let how = if after.seq < before.seq { "earlier" } else { "later" };
+                format!("{}: {} instead of {}", styled(WARN, how), stands(after), stands(before))
             }
             (None, Some(after)) => format!("{}: {}", styled(BOLD, "new"), stands(after)),
             (Some(before), None) => format!("{}: was {}", styled(BOLD, "gone"), stands(before)),
@@ -213,11 +214,7 @@ fn trades(outcome: &Outcome) -> String {
             let Sized { notional, pnl, .. } = kind;
             [notional.before, notional.after, pnl.before, pnl.after].map(money)
         };
-        let apart = |kind: &Apart, after: Option<&str>| {
-            let (notional, pnl) = (money(kind.notional), money(kind.pnl));
-            let after = |known: &str| after.map_or_else(|| known.to_owned(), ToOwned::to_owned);
-            [notional.clone(), after(&notional), pnl.clone(), after(&pnl)]
-        };
+        let apart = |kind: &Apart, after: &str| [money(kind.notional), after.into(), money(kind.pnl), after.into()];
         let live = [
             ("as large as before", &kinds.unchanged),
             ("smaller", &kinds.smaller),
@@ -227,16 +224,17 @@ fn trades(outcome: &Outcome) -> String {
         for (what, kind) in live.into_iter().filter(|(_, kind)| kind.trades > 0) {
             row(what, kind.trades, sized(kind));
         }
-        if kinds.untied.trades > 0 {
-            row("not tied to an order, as recorded", kinds.untied.trades, apart(&kinds.untied, None));
-        }
-        let count = live.iter().map(|(_, kind)| kind.trades).sum::<u64>() + kinds.untied.trades;
+        let count = live.iter().map(|(_, kind)| kind.trades).sum();
         row("live, in all", count, ["", "", &money(sums.pnl.before), &money(sums.pnl.after)].map(str::to_owned));
-        if kinds.let_through.trades > 0 {
-            row("not live, would have been", kinds.let_through.trades, apart(&kinds.let_through, Some("unknown")));
-        }
-        if kinds.not_live.trades > 0 {
-            row("not live on either side", kinds.not_live.trades, apart(&kinds.not_live, Some("-")));
+        for (what, kind, after) in [
+            ("not live, would have been", &kinds.let_through, "unknown"),
+            ("not live on either side", &kinds.not_live, "-"),
+            ("filled against the answer", &kinds.filled_against, "unknown"),
+            ("not tied to an order, as recorded", &kinds.untied, "unknown"),
+        ] {
+            if kind.trades > 0 {
+                row(what, kind.trades, apart(kind, after));
+            }
         }
     }
     if outcome.trades == 0 { String::new() } else { format!("{}\n", print::rows(&table)) }
@@ -304,7 +302,14 @@ fn first_difference(text: &mut String, first: &FirstDifference) {
     sentence::add(text, format_args!("{head}: seq {seq} ({stream}, {}, order {order_id})", time(*at)));
     for (word, decision) in [("before", before), ("after", after)] {
         let said = sentence::of(&Event::DecisionMade(decision.clone()));
-        sentence::add(text, format_args!("  {word:<6}  at {}: {said}", decision.level));
+        let goes = match decision.execution {
+            _ if before.execution == after.execution => "",
+            Execution::None => ", goes nowhere",
+            Execution::Paper => ", goes to paper",
+            Execution::Live => ", goes live",
+            Execution::Position => ", goes where its position is held",
+        };
+        sentence::add(text, format_args!("  {word:<6}  at {}: {said}{goes}", decision.level));
     }
     let verdict = |verdict: Option<&Verdict>| {
         verdict.map_or_else(|| "nothing".to_owned(), |verdict| ephor_events::envelope::to_json(verdict).to_string())
@@ -318,14 +323,36 @@ fn first_difference(text: &mut String, first: &FirstDifference) {
     }
 }
 
+/// How many trades of a kind that is in no sum, and what they made as recorded.
+fn counted_apart(outcome: &Outcome, kind: fn(&Trades) -> Apart) -> Option<(Counted<'static>, String)> {
+    let kinds = || outcome.sums.iter().map(|(currency, sums)| (currency, kind(&sums.trades)));
+    let trades: u64 = kinds().map(|(_, kind)| kind.trades).sum();
+    let results = kinds().filter(|(_, kind)| kind.trades > 0);
+    let results: Vec<String> = results.map(|(currency, kind)| format!("{} {currency}", money(kind.pnl))).collect();
+    (trades > 0).then(|| (Counted(trades, "trade"), results.join(", ")))
+}
+
 /// What a reader of the figures should hear of, policy by policy.
 fn notes(text: &mut String, outcomes: &[Outcome]) {
-    let overfilled = |outcome: &Outcome| outcome.sums.values().map(|sums| sums.trades.overfilled).sum();
-    let overfilled: u64 = outcomes.first().map_or(0, overfilled);
-    if overfilled > 0 {
-        let trades = Counted(overfilled, "live trade");
-        let said = "went out larger than the answer to their orders let through: history did not follow the governor";
-        sentence::add(text, styled(WARN, format_args!("{trades} {said} there")));
+    let there = "history did not follow the governor there";
+    if let Some(outcome) = outcomes.first() {
+        let overfilled: u64 = outcome.sums.values().map(|sums| sums.trades.overfilled).sum();
+        if overfilled > 0 {
+            let trades = Counted(overfilled, "live trade");
+            let said = "went out larger than the answer to their orders let through";
+            sentence::add(text, styled(WARN, format_args!("{trades} {said}: {there}")));
+        }
+        if let Some((trades, results)) = counted_apart(outcome, |trades| trades.filled_against) {
+            let said = format!("filled against the answer: {there}, and {results} of results are in no sum above");
+            sentence::add(text, styled(WARN, format_args!("{trades} {said}")));
+        }
+    }
+    // Orders of one position may change by different factors under one policy and not under another.
+    let untied =
+        outcomes.iter().max_by_key(|outcome| outcome.sums.values().map(|sums| sums.trades.untied.trades).sum::<u64>());
+    if let Some((trades, results)) = untied.and_then(|outcome| counted_apart(outcome, |trades| trades.untied)) {
+        let said = format!("not tied to an order: whether they were live is not known, and {results} of results");
+        sentence::add(text, styled(WARN, format_args!("{trades} {said} are in no sum above")));
     }
     for outcome in outcomes {
         let under = if outcomes.len() > 1 { format!(" under {}", outcome.name) } else { String::new() };
@@ -362,13 +389,23 @@ fn side_by_side(outcomes: &[Outcome], sweep: Option<&Sweep>) -> String {
     columns.extend(results.iter().map(|name| (name.as_str(), RIGHT)));
     columns.push(("live DD", RIGHT));
     let mut table = print::table(&columns);
+    let mut varies = false;
     if let Some(outcome) = outcomes.first() {
         let mut row: Vec<String> = vec!["as recorded".into()];
         row.extend(std::iter::repeat_n("-".to_owned(), 5));
         row.extend([outcome.promotions, outcome.demotions, outcome.pauses].map(|pair| grouped(pair.before)));
-        let pnl = |currency: &&Currency| outcome.sums.get(*currency).map_or(Amount::ZERO, |sums| sums.pnl.before);
-        row.extend(currencies.iter().map(|currency| money(pnl(currency))));
-        row.push(percent(outcome.drawdown.before));
+        let pnl = |currency: &Currency, outcome: &Outcome| {
+            outcome.sums.get(currency).map_or(Amount::ZERO, |sums| sums.pnl.before)
+        };
+        let alike = |currency: &&&Currency| outcomes.iter().all(|it| pnl(currency, it) == pnl(currency, outcome));
+        let or_varies = |alike: bool, figure: String| if alike { figure } else { "varies".to_owned() };
+        for currency in &currencies {
+            row.push(or_varies(alike(&currency), money(pnl(currency, outcome))));
+        }
+        let fall = outcome.drawdown.before;
+        let alike = outcomes.iter().all(|it| it.drawdown.before.to_bits() == fall.to_bits());
+        row.push(or_varies(alike, percent(fall)));
+        varies = row.iter().any(|cell| cell == "varies");
         table.add_row(row);
     }
     for (place, outcome) in outcomes.iter().enumerate() {
@@ -386,6 +423,17 @@ fn side_by_side(outcomes: &[Outcome], sweep: Option<&Sweep>) -> String {
         table.add_row(row);
     }
     let mut text = print::rows(&table);
+    if varies {
+        let said =
+            "varies: of the trades whose size is known on both sides, which are not the same for each; see --json";
+        sentence::add(&mut text, styled(DIM, said));
+    }
+    if let Some(sweep) = sweep
+        && let Some(last) = sweep.values.last().filter(|last| **last != sweep.end)
+    {
+        let said = format!("the last value tried is {last}: steps of {} do not meet {}", sweep.step, sweep.end);
+        sentence::add(&mut text, styled(WARN, said));
+    }
     if let Some(base) = sweep.and_then(|sweep| sweep.values.iter().find(|value| **value == sweep.base)) {
         let said = format!("* {base} is the value in the policy that the sweep starts from");
         sentence::add(&mut text, styled(DIM, said));
