@@ -14,7 +14,7 @@ use crate::{PROGRESS_EVERY, Progress, ReplayError, decided_at};
 
 /// A strategy's state after a commit.
 #[derive(Clone, Copy, Debug)]
-pub struct Kept<'a> {
+pub struct Stage<'a> {
     /// Which strategy.
     pub stream: &'a StreamId,
     /// What it had become.
@@ -45,7 +45,7 @@ pub fn each<E: From<ReplayError>>(
     strategy: Option<&StrategyId>,
     (from, to): (Seq, Seq),
     progress: &mut dyn FnMut(Progress),
-    visit: &mut dyn FnMut(&Kept<'_>) -> Result<(), E>,
+    visit: &mut dyn FnMut(&Stage<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut states: Streams<strategy::State> = Streams::new();
     let mut cursor = reader.cursor(Seq(1)).map_err(ReplayError::from)?;
@@ -74,7 +74,7 @@ pub fn each<E: From<ReplayError>>(
             *state = strategy::evolve(std::mem::take(state), &event, at);
         }
         if first.is_some() && last >= from {
-            visit(&Kept {
+            visit(&Stage {
                 stream: commit.stream,
                 state,
                 version: Version(commit.version.0 + (last.0 - commit.seq.0)),

@@ -9,7 +9,7 @@ use ephor_events::envelope::Envelope;
 use ephor_events::{Reader, Seq, StreamId};
 use ephor_governance::ids::StrategyId;
 use ephor_replay::at::{self, Moment, Point, strategy_at};
-use ephor_replay::states::{self, Kept};
+use ephor_replay::states::{self, Stage};
 use ephor_replay::{Progress, ReplayError};
 use ephor_snapshots::Keyframes;
 use serde_json::{Value, json};
@@ -190,8 +190,8 @@ impl<'a> Span<'a> {
             Table::States if args.history => {
                 let wanted = |stream: &StreamId| is_wanted(args, stream);
                 let mut bar = bar("folding");
-                let mut visit = |kept: &Kept<'_>| {
-                    if wanted(kept.stream) { rows.push(&tables::state(kept)) } else { Ok(()) }
+                let mut visit = |stage: &Stage<'_>| {
+                    if wanted(stage.stream) { rows.push(&tables::state(stage)) } else { Ok(()) }
                 };
                 let only = if let [only] = args.strategies.as_slice() { Some(only) } else { None };
                 states::each(self.reader, only, (self.from, self.to), &mut bar, &mut visit)
@@ -238,9 +238,9 @@ impl<'a> Span<'a> {
                 found => found?,
             };
             let Moment { state, version, seq, recorded_at, .. } = &found;
-            let kept =
-                Kept { stream: &stream, state, version: *version, seq: *seq, recorded_at: *recorded_at, event: None };
-            rows.push(&tables::state(&kept))?;
+            let stage =
+                Stage { stream: &stream, state, version: *version, seq: *seq, recorded_at: *recorded_at, event: None };
+            rows.push(&tables::state(&stage))?;
         }
         Ok(())
     }

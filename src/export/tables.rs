@@ -3,7 +3,7 @@
 use ephor_events::envelope::{Envelope, to_json};
 use ephor_governance::event::Event;
 use ephor_governance::gate::Decision;
-use ephor_replay::states::Kept;
+use ephor_replay::states::Stage;
 use serde_json::{Value, json};
 
 use super::{Column, Kind};
@@ -116,14 +116,14 @@ pub const STATES: &[Column] = &[
 
 /// A row of [`STATES`]. The window of outcomes is left out: `ephor state --json` has it.
 #[must_use]
-pub fn state(kept: &Kept<'_>) -> Value {
-    let state = kept.state;
+pub fn state(at: &Stage<'_>) -> Value {
+    let state = at.state;
     json!({
-        "strategy": kept.stream,
-        "seq": kept.seq,
-        "version": kept.version,
-        "recorded_at": kept.recorded_at,
-        "event": kept.event,
+        "strategy": at.stream,
+        "seq": at.seq,
+        "version": at.version,
+        "recorded_at": at.recorded_at,
+        "event": at.event,
         "paused": !state.pauses.is_empty(),
         "state": {
             "maturity": state.maturity,

@@ -14,8 +14,8 @@ type Rows = Vec<(Version, Seq, Option<&'static str>, State)>;
 fn rows(world: &World, from: Seq, to: Seq) -> Rows {
     let mut rows = Rows::new();
     let mut quiet = |_: Progress| {};
-    each(&world.reader(), None, (from, to), &mut quiet, &mut |kept| {
-        rows.push((kept.version, kept.seq, kept.event, kept.state.clone()));
+    each(&world.reader(), None, (from, to), &mut quiet, &mut |stage| {
+        rows.push((stage.version, stage.seq, stage.event, stage.state.clone()));
         Ok::<_, ReplayError>(())
     })
     .unwrap();
