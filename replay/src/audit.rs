@@ -11,7 +11,7 @@ mod views;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ephor_events::codec::{self, decode_all, type_and_schema};
+use ephor_events::codec::{self, type_and_schema};
 use ephor_events::envelope::event_json;
 use ephor_events::{Cause, CommitView, Reader, Seq, StreamId, Version};
 use ephor_governance::event::Event;
@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 
 use crate::shares::Shares;
 use crate::streams::Streams;
-use crate::{PROGRESS_EVERY, Progress, ReplayError, at, decided_at};
+use crate::{PROGRESS_EVERY, Progress, ReplayError, at, decided_at, decode_into};
 use views::Views;
 
 /// The rules that decide again. Another rule here shows which decisions it would change.
@@ -249,14 +249,6 @@ fn judge_share(
     }
     progress(Progress { done: report.through, total: report.through });
     Ok(report)
-}
-
-fn decode_into(commit: &CommitView<'_>, events: &mut Vec<Event>) -> Result<(), ReplayError> {
-    events.clear();
-    for event in decode_all(commit) {
-        events.push(event?);
-    }
-    Ok(())
 }
 
 fn derive_system(views: &Views, commit: &CommitView<'_>, recorded: &[Event], rules: &Rules) -> Derived {

@@ -28,7 +28,9 @@ pub use error::ReplayError;
 pub use nearest::nearest;
 pub use system::covers;
 
+use ephor_events::codec::decode_all;
 use ephor_events::{CommitView, Seq};
+use ephor_governance::event::Event;
 use ephor_governance::units::Timestamp;
 
 /// How far a pass over the log has come.
@@ -46,4 +48,13 @@ const PROGRESS_EVERY: u64 = 16_384;
 /// When a commit was decided: the time its command carried, which its state was evolved with.
 fn decided_at(commit: &CommitView<'_>) -> Timestamp {
     Timestamp::from_nanos(commit.decided_at)
+}
+
+/// The events of a commit in place of what the buffer held: a pass over the log needs one.
+fn decode_into(commit: &CommitView<'_>, events: &mut Vec<Event>) -> Result<(), ReplayError> {
+    events.clear();
+    for event in decode_all(commit) {
+        events.push(event?);
+    }
+    Ok(())
 }

@@ -5,7 +5,6 @@
 use ephor_events::codec::decode_all;
 use ephor_events::{Reader, Seq, StreamId, Version};
 use ephor_governance::event::Event;
-use ephor_governance::ids::StrategyId;
 use ephor_governance::strategy;
 use ephor_governance::units::Timestamp;
 
@@ -34,15 +33,15 @@ const fn moves(event: &Event) -> bool {
     !matches!(event, Event::SignalReceived(_) | Event::DecisionMade(_) | Event::OrderReported(_))
 }
 
-/// Visits the state after each commit between two seqs that moved it: a trade, a transition, a pause, an
-/// operator's word. Signals, decisions and order reports alone do not. A commit that goes on beyond the second
+/// Visits the state of each wanted strategy after each commit between two seqs that moved it: a trade, a
+/// transition, a pause, an operator's word. Signals, decisions and order reports alone do not. A commit that goes on beyond the second
 /// seq is folded and shown up to it.
 ///
 /// # Errors
 /// As reading, and what `visit` says.
 pub fn each<E: From<ReplayError>>(
     reader: &Reader,
-    strategy: Option<&StrategyId>,
+    wanted: impl Fn(&StreamId) -> bool,
     (from, to): (Seq, Seq),
     progress: &mut dyn FnMut(Progress),
     visit: &mut dyn FnMut(&Stage<'_>) -> Result<(), E>,
@@ -58,8 +57,7 @@ pub fn each<E: From<ReplayError>>(
         if commits.is_multiple_of(PROGRESS_EVERY) {
             progress(Progress { done: commit.seq, total: to });
         }
-        let wanted = strategy.is_none_or(|id| commit.stream.as_str() == id.as_str());
-        if commit.stream.is_system() || !wanted {
+        if commit.stream.is_system() || !wanted(commit.stream) {
             continue;
         }
         let at = decided_at(&commit);

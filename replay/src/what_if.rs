@@ -19,7 +19,6 @@ mod systems;
 use std::num::NonZero;
 use std::sync::Arc;
 
-use ephor_events::codec::decode_all;
 use ephor_events::{Reader, Seq, StreamId};
 use ephor_governance::event::Event;
 use ephor_governance::policy::{Policy, PolicyId};
@@ -27,7 +26,7 @@ use serde::Serialize;
 
 use crate::audit::Scope;
 use crate::streams::Streams;
-use crate::{PROGRESS_EVERY, Progress, ReplayError, at, decided_at};
+use crate::{PROGRESS_EVERY, Progress, ReplayError, at, decided_at, decode_into};
 
 pub use changes::{Change, Kind, Place};
 pub use outcome::{Apart, FirstDifference, Matrix, Orders, Outcome, Pair, Refused, Sized, Strategy, Sums, Trades};
@@ -197,10 +196,7 @@ fn pass(
         if !is_system && only.as_ref().is_some_and(|only| only != commit.stream) {
             continue;
         }
-        recorded.clear();
-        for event in decode_all(&commit) {
-            recorded.push(event?);
-        }
+        decode_into(&commit, &mut recorded)?;
         let judged = scope.from.is_none_or(|from| commit.last_seq() >= from);
         if judged {
             report.from = if report.commits == 0 { commit.seq } else { report.from };

@@ -190,11 +190,8 @@ impl<'a> Span<'a> {
             Table::States if args.history => {
                 let wanted = |stream: &StreamId| is_wanted(args, stream);
                 let mut bar = bar("folding");
-                let mut visit = |stage: &Stage<'_>| {
-                    if wanted(stage.stream) { rows.push(&tables::state(stage)) } else { Ok(()) }
-                };
-                let only = if let [only] = args.strategies.as_slice() { Some(only) } else { None };
-                states::each(self.reader, only, (self.from, self.to), &mut bar, &mut visit)
+                let mut visit = |stage: &Stage<'_>| rows.push(&tables::state(stage));
+                states::each(self.reader, wanted, (self.from, self.to), &mut bar, &mut visit)
             }
             Table::States => self.moment(args, rows),
         }

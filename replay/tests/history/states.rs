@@ -14,7 +14,7 @@ type Rows = Vec<(Version, Seq, Option<&'static str>, State)>;
 fn rows(world: &World, from: Seq, to: Seq) -> Rows {
     let mut rows = Rows::new();
     let mut quiet = |_: Progress| {};
-    each(&world.reader(), None, (from, to), &mut quiet, &mut |stage| {
+    each(&world.reader(), |_| true, (from, to), &mut quiet, &mut |stage| {
         rows.push((stage.version, stage.seq, stage.event, stage.state.clone()));
         Ok::<_, ReplayError>(())
     })
