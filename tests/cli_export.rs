@@ -2,48 +2,33 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails where it stands")]
 
+mod cli;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use cli::{Desk, Said, demo};
 use ephor::export::{Column, Format, Kind, begin, tables};
 use serde_json::{Map, Value, json};
-use tempfile::TempDir;
-
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-fn ran(command: &mut Command) -> Ran {
-    let ran = command.output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Ran { code: ran.status.code().unwrap(), out: text(ran.stdout), err: text(ran.stderr) }
-}
 
 /// Runs the program on the demonstration's log, in the directory that holds it.
-fn run(arguments: &str) -> Ran {
-    run_in(demo(), arguments)
+fn run(arguments: &str) -> Said {
+    governed().run(&arguments.split_whitespace().collect::<Vec<_>>())
 }
 
-fn run_in(dir: &Path, arguments: &str) -> Ran {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ephor"));
-    command.current_dir(dir).env_remove("EPHOR_DATA").env_remove("EPHOR_CONFIG");
-    ran(command.args(arguments.split_whitespace()))
+fn governed() -> &'static Desk {
+    static GOVERNED: OnceLock<Desk> = OnceLock::new();
+    GOVERNED.get_or_init(|| {
+        let desk = Desk::new();
+        desk.govern(fs::read(demo()).unwrap());
+        desk
+    })
 }
 
-fn demo() -> &'static Path {
-    static RUN: OnceLock<TempDir> = OnceLock::new();
-    let dir = RUN.get_or_init(|| {
-        let dir = tempfile::tempdir().unwrap();
-        let input = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/demo.jsonl");
-        let ran = run_in(dir.path(), &format!("run --input {input}"));
-        assert_eq!(ran.code, 0, "{}", ran.err);
-        dir
-    });
-    dir.path()
+fn ran(command: &mut Command) -> Said {
+    Said::of(&command.output().unwrap())
 }
 
 /// A Python with the readers, made once; the versions are pinned beside the script.
@@ -56,10 +41,10 @@ fn python() -> PathBuf {
         return python;
     }
     let venv = ran(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&readers));
-    assert_eq!(venv.code, 0, "the readers need Python 3 with its venv module: {}", venv.err);
+    assert_eq!(venv.code, Some(0), "the readers need Python 3 with its venv module: {}", venv.err);
     let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
     let pip = ran(Command::new(&python).args(install).arg(script("requirements.txt")));
-    assert_eq!(pip.code, 0, "{}", pip.err);
+    assert_eq!(pip.code, Some(0), "{}", pip.err);
     fs::write(made, wanted).unwrap();
     python
 }
@@ -114,7 +99,7 @@ fn other_peoples_readers_find_in_every_format_what_the_log_says() {
         for ending in ["jsonl", "csv", "parquet"] {
             let file = dir.path().join(format!("{table}.{ending}"));
             let ran = run(&format!("export {table} --out {}", file.display()));
-            assert_eq!(ran.code, 0, "{}", ran.err);
+            assert_eq!(ran.code, Some(0), "{}", ran.err);
         }
     }
     let events = lines(&run("events --json").out);
@@ -126,7 +111,7 @@ fn other_peoples_readers_find_in_every_format_what_the_log_says() {
     });
     fs::write(dir.path().join("expected.json"), tables.to_string()).unwrap();
     let read = ran(Command::new(python()).arg(script("read_back.py")).arg(dir.path()));
-    assert_eq!(read.code, 0, "{}{}", read.out, read.err);
+    assert_eq!(read.code, Some(0), "{}{}", read.out, read.err);
     let compared: u64 = read.out.split_whitespace().next().unwrap().parse().unwrap();
     assert!(compared > 1_000_000, "{}", read.out);
 }
@@ -177,12 +162,12 @@ fn a_file_is_whole_or_not_there_and_never_lost() {
     assert_eq!(told["rows"], 1_480, "{}", first.err);
     let before = fs::read(&file).unwrap();
     let again = run(&export);
-    assert_eq!(again.code, 2);
+    assert_eq!(again.code, Some(2));
     assert!(again.err.contains("is there already: --force replaces it"), "{}", again.err);
-    assert_eq!(run(&format!("{export} --force")).code, 0);
+    assert_eq!(run(&format!("{export} --force")).code, Some(0));
     assert_eq!(fs::read(&file).unwrap(), before, "the same log gives the same file");
     let nowhere = run(&format!("export events --out {}/no/such/dir.csv", dir.path().display()));
-    assert_eq!(nowhere.code, 3);
+    assert_eq!(nowhere.code, Some(3));
     assert!(nowhere.err.contains("create"), "{}", nowhere.err);
     let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["d.parquet"]);
@@ -194,7 +179,7 @@ fn what_stands_beside_a_file_is_nobodys_to_overwrite() {
     let beside = dir.path().join("d.csv.partial");
     fs::write(&beside, "mine").unwrap();
     let ran = run(&format!("export decisions --out {}", dir.path().join("d.csv").display()));
-    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert_eq!(fs::read_to_string(&beside).unwrap(), "mine");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
 }
@@ -202,9 +187,8 @@ fn what_stands_beside_a_file_is_nobodys_to_overwrite() {
 #[test]
 fn a_reader_that_has_seen_enough_ends_an_export_quietly() {
     for format in ["jsonl", "csv", "parquet"] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ephor"));
-        command.current_dir(demo()).env_remove("EPHOR_DATA").env_remove("EPHOR_CONFIG");
-        command.args(["export", "events", "--format", format]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut command = governed().program(&["export", "events", "--format", format]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         drop(child.stdout.take());
         let ended = child.wait_with_output().unwrap();
@@ -238,7 +222,7 @@ fn what_makes_no_sense_is_said_in_a_sentence() {
         ("export events --to 1999-01-01", "2012"),
     ] {
         let ran = run(asked);
-        assert_eq!(ran.code, 2, "{asked}: {}", ran.err);
+        assert_eq!(ran.code, Some(2), "{asked}: {}", ran.err);
         assert!(ran.err.contains(sentence), "{asked}: {}", ran.err);
         assert_eq!(ran.out, "", "{asked}");
     }
