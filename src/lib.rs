@@ -4,6 +4,8 @@
 pub mod cli;
 pub mod export;
 pub mod input;
+pub mod keys;
 pub mod screen;
+pub mod serve;
 pub mod settings;
 pub mod store;

@@ -97,6 +97,9 @@ pub enum CliError {
     /// Rows could not be written.
     #[error("export the rows failed")]
     Export(#[from] crate::export::ExportError),
+    /// The service could not be started, or ended with an error.
+    #[error(transparent)]
+    Serve(#[from] crate::serve::ServeError),
     /// What replay, audit or why could not do.
     #[error(transparent)]
     Replay(#[from] ephor_replay::ReplayError),
@@ -135,6 +138,7 @@ impl CliError {
             | Self::File { .. }
             | Self::Output(_)
             | Self::Export(_)
+            | Self::Serve(_)
             | Self::Replay(_) => 3,
         }
     }

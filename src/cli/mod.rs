@@ -17,6 +17,7 @@ mod rejects;
 mod replay;
 mod run;
 mod sentence;
+mod serve;
 mod snapshots;
 mod state;
 mod step;
@@ -66,6 +67,7 @@ pub struct Global {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Args),
+    Serve(serve::Args),
     Strategies(strategies::Args),
     State(state::Args),
     History(history::Args),
@@ -96,6 +98,7 @@ pub fn main() -> ExitCode {
     let global = &cli.global;
     let done = match &cli.command {
         Command::Run(args) => run::run(global, args),
+        Command::Serve(args) => serve::run(global, args),
         Command::Strategies(args) => strategies::run(global, args),
         Command::State(args) => state::run(global, args),
         Command::History(args) => history::run(global, args),

@@ -200,6 +200,15 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The values of a list, as they were written.
+    pub(super) fn list(&self, name: &'static str) -> Result<Option<Vec<&'a str>>, Refusal> {
+        let Some(raw) = self.value(name) else { return Ok(None) };
+        let values: Vec<&'a RawValue> = serde_json::from_str(raw).map_err(|_| {
+            Refusal::field(Code::FieldMalformed, name, format!("expected a list, found {}", quoted(raw)))
+        })?;
+        Ok(Some(values.into_iter().map(RawValue::get).collect()))
+    }
+
     /// The one text that stands for a value of any shape: names in order, no white space, numbers as written.
     pub(super) fn canonical(&self, name: &'static str) -> Result<String, Refusal> {
         let mut text = String::new();
