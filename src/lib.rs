@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod export;
 pub mod input;
+pub mod keys;
 pub mod screen;
 pub mod settings;
 pub mod store;

@@ -97,6 +97,9 @@ pub enum CliError {
     /// Rows could not be written.
     #[error("export the rows failed")]
     Export(#[from] crate::export::ExportError),
+    /// Keys could not be read or changed.
+    #[error(transparent)]
+    Keys(#[from] crate::keys::KeysError),
     /// What replay, audit or why could not do.
     #[error(transparent)]
     Replay(#[from] ephor_replay::ReplayError),
@@ -124,6 +127,7 @@ impl CliError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Replay(error) if error.is_callers() => 2,
+            Self::Keys(error) if error.is_callers() => 2,
             Self::NoLog { .. } | Self::Usage(_) | Self::Settings(_) | Self::Failed(Failure::Rejected(_)) => 2,
             Self::Open { .. }
             | Self::Read(_)
@@ -135,6 +139,7 @@ impl CliError {
             | Self::File { .. }
             | Self::Output(_)
             | Self::Export(_)
+            | Self::Keys(_)
             | Self::Replay(_) => 3,
         }
     }

@@ -242,13 +242,24 @@ fn baseline(fields: &Fields<'_>, id: SourceId) -> Result<Command, Refusal> {
     Ok(Command::RecordBaseline(RecordedBaseline { id, period_start, period_end, baseline }))
 }
 
-fn signal(fields: &Fields<'_>, id: SourceId) -> Result<Command, Refusal> {
+/// An order before any venue has seen it, and whose it is.
+///
+/// # Errors
+/// [`Refusal`], by the first thing that is wrong.
+pub fn order(text: &str) -> Result<(StrategyId, Order), Refusal> {
+    let fields = Fields::of(text)?;
+    let strategy = required("strategy_id", fields.id("strategy_id"))?;
+    let id = required("id", fields.id("id"))?;
+    Ok((strategy, order_of(&fields, id)?))
+}
+
+fn order_of(fields: &Fields<'_>, id: SourceId) -> Result<Order, Refusal> {
     let price = match fields.amount("price", Range::Any)? {
         Some(price) => Some(price),
         None => fields.amount("ref_price", Range::Any)?,
     };
-    let order = Order {
-        id: fields.id("order_id")?.unwrap_or_else(|| id.clone()),
+    Ok(Order {
+        id,
         instrument: required("instrument", fields.id("instrument"))?,
         venue: fields.id("venue")?,
         side: required("side", fields.choice("side", &SIDES))?,
@@ -263,7 +274,11 @@ fn signal(fields: &Fields<'_>, id: SourceId) -> Result<Command, Refusal> {
         equity: fields.amount("equity", Range::Any)?,
         open_positions: fields.count("open_positions")?,
         token: fields.id("token")?,
-    };
+    })
+}
+
+fn signal(fields: &Fields<'_>, id: SourceId) -> Result<Command, Refusal> {
+    let order = order_of(fields, fields.id("order_id")?.unwrap_or_else(|| id.clone()))?;
     let tag = fields.text("tag")?.map(Cow::into_owned);
     let signal = Signal { id, intent: fields.choice("intent", &INTENTS)?, tag };
     Ok(Command::ReceiveSignal { signal, order })
