@@ -100,6 +100,9 @@ pub enum CliError {
     /// The service could not be started, or ended with an error.
     #[error(transparent)]
     Serve(#[from] crate::serve::ServeError),
+    /// Keys could not be read or changed.
+    #[error(transparent)]
+    Keys(#[from] crate::keys::KeysError),
     /// What replay, audit or why could not do.
     #[error(transparent)]
     Replay(#[from] ephor_replay::ReplayError),
@@ -127,6 +130,7 @@ impl CliError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Replay(error) if error.is_callers() => 2,
+            Self::Keys(error) if error.is_callers() => 2,
             Self::NoLog { .. } | Self::Usage(_) | Self::Settings(_) | Self::Failed(Failure::Rejected(_)) => 2,
             Self::Open { .. }
             | Self::Read(_)
@@ -139,6 +143,7 @@ impl CliError {
             | Self::Output(_)
             | Self::Export(_)
             | Self::Serve(_)
+            | Self::Keys(_)
             | Self::Replay(_) => 3,
         }
     }

@@ -1,5 +1,6 @@
 //! The command line: one file a command, each with its arguments, its help and an example.
 
+mod api_key;
 mod audit;
 mod bisect;
 mod completions;
@@ -9,6 +10,7 @@ mod events;
 mod export;
 mod feed;
 mod history;
+mod keys;
 mod kill;
 mod operator;
 mod policy;
@@ -85,6 +87,8 @@ enum Command {
     Policy(policy::Args),
     Strategy(strategy::Args),
     Token(token::Args),
+    ApiKey(api_key::Args),
+    Keys(keys::Args),
     Kill(kill::KillArgs),
     Rearm(kill::RearmArgs),
     Completions(completions::Args),
@@ -116,6 +120,8 @@ pub fn main() -> ExitCode {
         Command::Policy(args) => policy::run(global, args),
         Command::Strategy(args) => strategy::run(global, args),
         Command::Token(args) => token::run(global, args),
+        Command::ApiKey(args) => api_key::run(global, args),
+        Command::Keys(args) => keys::run(global, args),
         Command::Kill(args) => kill::kill(global, args),
         Command::Rearm(args) => kill::rearm(global, args),
         Command::Completions(args) => completions::run::<Cli>(args),

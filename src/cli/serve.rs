@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::print::{self, DIM, WARN, styled};
 use super::{CliError, Exit, Global};
-use crate::keys::ApiKeys;
+use crate::keys::api::ApiKeys;
 use crate::serve::app::{App, Governed};
 use crate::serve::tls::Certificate;
 use crate::serve::{self, Listening};

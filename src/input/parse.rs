@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use ephor_actors::Request;
 use ephor_governance::drift::{Baseline, Metric};
 use ephor_governance::event::{Account, RecordedBaseline, Registration};
-use ephor_governance::ids::{SourceId, StrategyId};
+use ephor_governance::ids::{SourceId, StrategyId, TokenId};
 use ephor_governance::order::{Intent, Order, OrderReport, OrderStatus, Side, Signal};
 use ephor_governance::strategy::Command;
 use ephor_governance::trade::{Direction, Trade};
@@ -23,6 +23,11 @@ use super::refusal::{Code, Refusal};
 const EARLIEST: Timestamp = Timestamp::from_nanos(315_532_800 * 1_000_000_000);
 /// How far a clock may be ahead of ours, seconds.
 const AHEAD_SECONDS_MAX: u64 = 86_400;
+
+/// How a signed token begins.
+const SIGNED: &str = "v4.public.";
+/// The longest signed token, bytes.
+const SIGNED_BYTES_MAX: usize = 8 << 10;
 
 const SIDES: [(&str, Side); 2] = [("BUY", Side::Buy), ("SELL", Side::Sell)];
 const DIRECTIONS: [(&str, Direction); 2] = [("LONG", Direction::Long), ("SHORT", Direction::Short)];
@@ -94,6 +99,8 @@ pub struct Check {
     pub trace: Option<SmolStr>,
     /// When the engine made the order, where it says.
     pub occurred_at: Option<Timestamp>,
+    /// The signed token that the engine presents in place of a token's id: to be verified before the order is asked.
+    pub signed: Option<String>,
 }
 
 /// Reads lines in order. Of a recorded stream, a line's time may not be before that of one already taken.
@@ -150,7 +157,11 @@ impl Parser {
             Some(_) => Some(self.moment(fields, "ts")?),
             None => None,
         };
-        Ok(Check { strategy, order: order(fields, order_id)?, trace: trace.map(|trace| trace.text()), occurred_at })
+        let presented = fields.text_within("token", SIGNED_BYTES_MAX)?;
+        let signed = presented.filter(|text| text.starts_with(SIGNED)).map(Cow::into_owned);
+        let token = if signed.is_some() { None } else { fields.id("token")? };
+        let order = order(fields, order_id, token)?;
+        Ok(Check { strategy, order, trace: trace.map(|trace| trace.text()), occurred_at, signed })
     }
 
     /// What a line asks for; `None` for a blank one.
@@ -301,7 +312,7 @@ fn text(bytes: &[u8]) -> Result<&str, Refusal> {
     })
 }
 
-fn order(fields: &Fields<'_>, id: SourceId) -> Result<Order, Refusal> {
+fn order(fields: &Fields<'_>, id: SourceId, token: Option<TokenId>) -> Result<Order, Refusal> {
     let price = match fields.amount("price", Range::Any)? {
         Some(price) => Some(price),
         None => fields.amount("ref_price", Range::Any)?,
@@ -321,12 +332,12 @@ fn order(fields: &Fields<'_>, id: SourceId) -> Result<Order, Refusal> {
         position_qty: fields.amount("position_qty", Range::Any)?,
         equity: fields.amount("equity", Range::Any)?,
         open_positions: fields.count("open_positions")?,
-        token: fields.id("token")?,
+        token,
     })
 }
 
 fn signal(fields: &Fields<'_>, id: SourceId) -> Result<Command, Refusal> {
-    let order = order(fields, fields.id("order_id")?.unwrap_or_else(|| id.clone()))?;
+    let order = order(fields, fields.id("order_id")?.unwrap_or_else(|| id.clone()), fields.id("token")?)?;
     let tag = fields.text("tag")?.map(Cow::into_owned);
     let signal = Signal { id, intent: fields.choice("intent", &INTENTS)?, tag };
     Ok(Command::ReceiveSignal { signal, order })

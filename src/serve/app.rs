@@ -10,7 +10,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use super::figures::Figures;
 use super::problem::Problem;
-use crate::keys::{ApiKeys, Caller};
+use crate::keys::api::{ApiKeys, Caller};
 use crate::settings::Settings;
 
 /// The service as its handlers see it.

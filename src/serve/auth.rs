@@ -13,51 +13,38 @@ use actix_web::{FromRequest, HttpRequest, web};
 
 use super::app::App;
 use super::problem::Problem;
-use crate::keys::{Caller, Role};
+use crate::keys::api::{Caller, Permission};
 
 /// The certificate that a connection's client has shown, as DER.
 #[derive(Clone)]
 pub struct ClientCertificate(pub Vec<u8>);
 
-/// Something that only some roles may do.
+/// A permission, as a type that a handler can name.
 pub trait Need: 'static {
-    /// In words, for who may not.
+    /// Which.
+    const PERMISSION: Permission;
+    /// In words, for who has it not.
     const WORDS: &'static str;
-    /// Whether a role may.
-    fn met_by(role: Role) -> bool;
 }
 
 macro_rules! need {
-    ($(#[$doc:meta])* $name:ident, $words:literal, $($role:ident)|+) => {
-        $(#[$doc])*
+    ($($name:ident, $words:literal;)*) => {$(
+        #[doc = concat!("[`Permission::", stringify!($name), "`]: ", $words, ".")]
         pub struct $name;
 
         impl Need for $name {
+            const PERMISSION: Permission = Permission::$name;
             const WORDS: &'static str = $words;
-
-            fn met_by(role: Role) -> bool {
-                matches!(role, $(Role::$role)|+)
-            }
         }
-    };
+    )*};
 }
 
-need!(
-    /// To read.
-    Read, "to read needs a key of any role", Viewer | Engine | Operator | Admin
-);
-need!(
-    /// To ask about orders and to report.
-    Trade, "to ask about orders and to report needs a key of the role engine or admin", Engine | Admin
-);
-need!(
-    /// To act on strategies, tokens and kill switches.
-    Operate, "to act needs a key of the role operator or admin", Operator | Admin
-);
-need!(
-    /// To change the rules.
-    Administer, "to change the rules needs a key of the role admin", Admin
-);
+need! {
+    Read, "to read needs a key of any role";
+    Trade, "to ask about orders and to report needs a key of the role engine or admin";
+    Operate, "to act needs a key of the role operator or admin";
+    Administer, "to change the rules needs a key of the role admin";
+}
 
 /// A caller who may do what `N` says.
 pub struct Allowed<N> {
@@ -79,7 +66,7 @@ fn admitted<N: Need>(request: &HttpRequest) -> Result<Allowed<N>, Problem> {
     let app = request.app_data::<web::Data<App>>().ok_or_else(|| Problem::unauthorized("nobody is known here"))?;
     let caller = caller(request, app)?;
     app.within_rate(&caller)?;
-    if !N::met_by(caller.role) {
+    if !caller.role.may(N::PERMISSION) {
         let detail = format!("{}, this one is of the role {}", N::WORDS, caller.role);
         return Err(Problem::new(StatusCode::FORBIDDEN, "ROLE_INSUFFICIENT", detail));
     }
