@@ -266,6 +266,11 @@ pub enum Reason {
     GateTimeout,
     /// The actor that should have answered has failed; never found in a log.
     ActorFaulted,
+    /// The canary has spoken before and has been silent for too long: nobody is watching.
+    CanarySilent {
+        /// When it last spoke.
+        since: Timestamp,
+    },
 }
 
 impl Reason {

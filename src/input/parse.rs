@@ -211,6 +211,8 @@ impl Parser {
             | Command::SetLevel { .. }
             | Command::IssueToken(_)
             | Command::RevokeTokens { .. }
+            | Command::ApproveOrder { .. }
+            | Command::DeclineOrder { .. }
             | Command::RecordFault { .. } => Some(ts),
         };
         let request = Request { strategy, command, at: ts, trace, occurred_at };
