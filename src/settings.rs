@@ -271,57 +271,133 @@ mod tests {
 // STUB-BEGIN
 /// stub
 #[derive(Clone, Debug, Default)]
-pub struct Overrides { /// s
-pub bind: Option<std::net::SocketAddr>, /// s
-pub enabled: Option<bool> }
+pub struct Overrides {
+    /// s
+    pub bind: Option<std::net::SocketAddr>,
+    /// s
+    pub enabled: Option<bool>,
+}
 /// s
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct Tls { /// s
-pub certificate: PathBuf, /// s
-pub key: PathBuf, /// s
-pub client_ca: Option<PathBuf> }
-impl Default for Tls { fn default() -> Self { Self { certificate: PathBuf::new(), key: PathBuf::new(), client_ca: None } } }
+pub struct Tls {
+    /// s
+    pub certificate: PathBuf,
+    /// s
+    pub key: PathBuf,
+    /// s
+    pub client_ca: Option<PathBuf>,
+}
+impl Default for Tls {
+    fn default() -> Self {
+        Self { certificate: PathBuf::new(), key: PathBuf::new(), client_ca: None }
+    }
+}
 /// s
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct Limits { /// s
-pub body_kib: u64, /// s
-pub connections: usize, /// s
-pub in_flight: usize, /// s
-pub head_timeout_ms: u64, /// s
-pub request_timeout_ms: u64, /// s
-pub requests_per_second: u32, /// s
-pub burst: u32, /// s
-pub streams: usize, /// s
-pub stream_lag_seconds: u64 }
-impl Default for Limits { fn default() -> Self { Self { body_kib: 1024, connections: 1024, in_flight: 1024, head_timeout_ms: 5000, request_timeout_ms: 10000, requests_per_second: 1_000_000, burst: 1_000_000, streams: 64, stream_lag_seconds: 10 } } }
+pub struct Limits {
+    /// s
+    pub body_kib: u64,
+    /// s
+    pub connections: usize,
+    /// s
+    pub in_flight: usize,
+    /// s
+    pub head_timeout_ms: u64,
+    /// s
+    pub request_timeout_ms: u64,
+    /// s
+    pub requests_per_second: u32,
+    /// s
+    pub burst: u32,
+    /// s
+    pub streams: usize,
+    /// s
+    pub stream_lag_seconds: u64,
+}
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_kib: 1024,
+            connections: 1024,
+            in_flight: 1024,
+            head_timeout_ms: 5000,
+            request_timeout_ms: 10000,
+            requests_per_second: 1_000_000,
+            burst: 1_000_000,
+            streams: 64,
+            stream_lag_seconds: 10,
+        }
+    }
+}
 /// s
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct Server { /// s
-pub bind: std::net::SocketAddr, /// s
-pub workers: usize, /// s
-pub shards: usize, /// s
-pub answer_timeout_ms: u64, /// s
-pub shutdown_seconds: u64, /// s
-pub allow_plaintext: bool, /// s
-pub tls: Option<Tls>, /// s
-pub limits: Limits }
-impl Default for Server { fn default() -> Self { Self { bind: ([127,0,0,1],8750).into(), workers: 0, shards: 1, answer_timeout_ms: 1000, shutdown_seconds: 30, allow_plaintext: false, tls: None, limits: Limits::default() } } }
+pub struct Server {
+    /// s
+    pub bind: std::net::SocketAddr,
+    /// s
+    pub workers: usize,
+    /// s
+    pub shards: usize,
+    /// s
+    pub answer_timeout_ms: u64,
+    /// s
+    pub shutdown_seconds: u64,
+    /// s
+    pub allow_plaintext: bool,
+    /// s
+    pub tls: Option<Tls>,
+    /// s
+    pub limits: Limits,
+}
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            bind: ([127, 0, 0, 1], 8750).into(),
+            workers: 0,
+            shards: 1,
+            answer_timeout_ms: 1000,
+            shutdown_seconds: 30,
+            allow_plaintext: false,
+            tls: None,
+            limits: Limits::default(),
+        }
+    }
+}
 /// s
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Default)]
 #[serde(default)]
-pub struct Governance { /// s
-pub enabled: bool }
+pub struct Governance {
+    /// s
+    pub enabled: bool,
+}
 /// s
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct Telemetry { /// s
-pub metrics_strategies_max: usize }
-impl Default for Telemetry { fn default() -> Self { Self { metrics_strategies_max: 1000 } } }
-impl Settings { /// s
-/// # Errors
-/// s
-pub fn load_with(named: Option<&Path>, o: &Overrides) -> Result<Self, SettingsError> { let mut s = Self::load(named)?; if let Some(b) = o.bind { s.server.bind = b; } if let Some(e) = o.enabled { s.governance.enabled = e; } Ok(s) } }
+pub struct Telemetry {
+    /// s
+    pub metrics_strategies_max: usize,
+}
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { metrics_strategies_max: 1000 }
+    }
+}
+impl Settings {
+    /// s
+    /// # Errors
+    /// s
+    pub fn load_with(named: Option<&Path>, o: &Overrides) -> Result<Self, SettingsError> {
+        let mut s = Self::load(named)?;
+        if let Some(b) = o.bind {
+            s.server.bind = b;
+        }
+        if let Some(e) = o.enabled {
+            s.governance.enabled = e;
+        }
+        Ok(s)
+    }
+}
 // STUB-END

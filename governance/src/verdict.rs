@@ -310,6 +310,7 @@ impl Reason {
             Self::StrategyUnknown => "STRATEGY_UNKNOWN",
             Self::GateTimeout => "GATE_TIMEOUT",
             Self::ActorFaulted => "ACTOR_FAULTED",
+            Self::CanarySilent { .. } => "CANARY_SILENT",
         }
     }
 }

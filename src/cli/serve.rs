@@ -9,8 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::print::{self, DIM, WARN, styled};
 use super::{CliError, Exit, Global};
-use crate::keys::api::ApiKeys;
-use crate::serve::app::{App, Governed};
+use crate::serve::app::{App, Governed, Keys};
 use crate::serve::tls::Certificate;
 use crate::serve::{self, Listening};
 use crate::settings::{Overrides, Settings};
@@ -32,7 +31,7 @@ pub(super) struct Args {
 pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
     let overrides = Overrides { bind: args.bind, enabled: args.enabled.then_some(true) };
     let settings = Settings::load_with(global.config.as_deref(), &overrides)?;
-    let keys = ApiKeys::open(&global.data)?;
+    let keys = Keys::open(&global.data)?;
     if settings.governance.enabled {
         let server = &settings.server;
         let config = Config {
@@ -43,7 +42,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
             spacing: settings.snapshots.spacing(),
         };
         let to_serve = settings.clone();
-        store::govern_with(&global.data, &settings, &config, async |session| until_told(to_serve, keys, Some(session)).await)
+        store::govern_with(&global.data, &settings, &config, async |session| {
+            until_told(to_serve, keys, Some(session)).await
+        })
     } else {
         print::note(format_args!(
             "{}: governance.enabled is false, so every order is allowed and nothing is recorded",
@@ -54,11 +55,11 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
 }
 
 /// Serves until a signal ends it.
-async fn until_told(settings: Settings, keys: ApiKeys, session: Option<Session>) -> Result<Exit, CliError> {
+async fn until_told(settings: Settings, keys: Keys, session: Option<Session>) -> Result<Exit, CliError> {
     let limit = Duration::from_secs(settings.server.shutdown_seconds);
     let governed = session.map(|session| Governed { governor: session.governor, keyframes: session.keyframes });
     let app = web::Data::new(App::new(settings, keys, governed).map_err(serve::ServeError::from)?);
-    let Listening { server, addresses, certificate } = serve::listen(app.clone())?;
+    let Listening { server, addresses, certificate } = serve::listen(&app)?;
     let scheme = if certificate.is_some() { "https" } else { "http" };
     for address in &addresses {
         print::out(format_args!("listening on {scheme}://{address}\n"))?;
@@ -68,10 +69,13 @@ async fn until_told(settings: Settings, keys: ApiKeys, session: Option<Session>)
     let mut terminate = listen_for(SignalKind::terminate())?;
     let mut interrupt = listen_for(SignalKind::interrupt())?;
     let mut hang_up = listen_for(SignalKind::hangup())?;
+    // A key that is revoked is out within a second.
+    let mut look = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            _ = look.tick() => app.refresh_keys(),
             _ = hang_up.recv() => reload(&app, certificate.as_deref()),
         }
     }
@@ -94,9 +98,7 @@ fn listen_for(kind: SignalKind) -> Result<Signal, CliError> {
 
 /// Reads again what can be read again while serving.
 fn reload(app: &App, certificate: Option<&Certificate>) {
-    if let Err(error) = app.keys().refresh() {
-        tracing::error!(%error, "the API keys could not be read again: nobody comes in until they can");
-    }
+    app.refresh_keys();
     if let Some(Err(error)) = certificate.map(Certificate::reload) {
         tracing::error!(%error, "the certificate could not be read again: the one before stays");
     }

@@ -82,7 +82,10 @@ impl Serialize for Spoken<'_> {
 fn untagged(reason: &Reason) -> Result<Box<RawValue>, serde_json::Error> {
     let tagged = serde_json::to_string(reason)?;
     let code = reason.code();
-    let fields = tagged.split_once(':').and_then(|(_, fields)| fields.strip_prefix('{')).and_then(|fields| fields.strip_suffix('}'));
+    let fields = tagged
+        .split_once(':')
+        .and_then(|(_, fields)| fields.strip_prefix('{'))
+        .and_then(|fields| fields.strip_suffix('}'));
     RawValue::from_string(match fields {
         Some(fields) => format!("{{\"code\":\"{code}\",{fields}"),
         None => format!("{{\"code\":\"{code}\"}}"),

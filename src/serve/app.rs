@@ -1,6 +1,7 @@
 //! What all handlers share: the governor, who may come in, the figures.
 
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,9 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use super::figures::Figures;
 use super::problem::Problem;
+use crate::keys::KeysError;
 use crate::keys::api::{ApiKeys, Caller};
+use crate::keys::signing::{Signer, Verifier};
 use crate::settings::Settings;
 
 /// The service as its handlers see it.
@@ -20,10 +23,35 @@ pub struct App {
     /// What has been counted.
     pub figures: Figures,
     keys: ApiKeys,
+    /// Verifies signed tokens.
+    pub verifier: Verifier,
+    /// Signs tokens.
+    pub signer: Signer,
     rates: DefaultKeyedRateLimiter<String>,
     governed: Option<Governed>,
     closing: AtomicBool,
     started: Instant,
+}
+
+/// The keys of the service: who may come in, and what its tokens are signed with.
+pub struct Keys {
+    /// Who may come in.
+    pub keys: ApiKeys,
+    /// Verifies signed tokens.
+    pub verifier: Verifier,
+    /// Signs tokens.
+    pub signer: Signer,
+}
+
+impl Keys {
+    /// The keys of a data directory; a signing key is made where there is none.
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub fn open(data: &Path) -> Result<Self, KeysError> {
+        let signer = Signer::open(data, crate::store::now())?;
+        Ok(Self { keys: ApiKeys::open(data)?, verifier: Verifier::open(data)?, signer })
+    }
 }
 
 /// What there is where governance is enabled.
@@ -39,7 +67,8 @@ impl App {
     ///
     /// # Errors
     /// A metric that cannot be.
-    pub fn new(settings: Settings, keys: ApiKeys, governed: Option<Governed>) -> Result<Self, prometheus::Error> {
+    pub fn new(settings: Settings, keys: Keys, governed: Option<Governed>) -> Result<Self, prometheus::Error> {
+        let Keys { keys, verifier, signer } = keys;
         let limits = &settings.server.limits;
         let at_least_one = |number: u32| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
         let quota = Quota::per_second(at_least_one(limits.requests_per_second)).allow_burst(at_least_one(limits.burst));
@@ -48,6 +77,8 @@ impl App {
             rates: RateLimiter::keyed(quota),
             settings,
             keys,
+            verifier,
+            signer,
             governed,
             closing: AtomicBool::new(false),
             started: Instant::now(),
@@ -78,6 +109,15 @@ impl App {
     #[must_use]
     pub const fn request_timeout(&self) -> Duration {
         Duration::from_millis(self.settings.server.limits.request_timeout_ms)
+    }
+
+    /// Looks whether keys have changed on the disk.
+    pub fn refresh_keys(&self) {
+        // The public keys first: nothing is signed that could not be verified.
+        let refreshed = [self.keys.refresh(), self.verifier.refresh(), self.signer.refresh()];
+        for error in refreshed.into_iter().filter_map(Result::err) {
+            tracing::error!(%error, "keys could not be read again: whom they would let in stays outside");
+        }
     }
 
     /// Counts a request against its key's rate.
@@ -116,6 +156,9 @@ impl App {
     }
 
     /// Everything there is to measure.
+    ///
+    /// # Errors
+    /// A metric that cannot be.
     pub async fn measured(&self) -> Result<Vec<prometheus::proto::MetricFamily>, prometheus::Error> {
         Ok(self.figures.gather())
     }

@@ -7,8 +7,8 @@ use std::future::{Ready, ready};
 use std::marker::PhantomData;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::AUTHORIZATION;
 use actix_web::http::StatusCode;
+use actix_web::http::header::AUTHORIZATION;
 use actix_web::{FromRequest, HttpRequest, web};
 
 use super::app::App;
@@ -82,5 +82,7 @@ fn caller(request: &HttpRequest, app: &App) -> Result<Caller, Problem> {
     }
     let certificate = request.conn_data::<ClientCertificate>();
     let known = certificate.and_then(|certificate| app.keys().verify_certificate(&certificate.0));
-    known.ok_or_else(|| Problem::unauthorized("show a key: `Authorization: Bearer ephor_…`, or a known client certificate"))
+    known.ok_or_else(|| {
+        Problem::unauthorized("show a key: `Authorization: Bearer ephor_…`, or a known client certificate")
+    })
 }

@@ -1,4 +1,4 @@
-//! The description of the service: OpenAPI 3.1, out of the handlers themselves, and a page to read it.
+//! The description of the service: `OpenAPI` 3.1, out of the handlers themselves, and a page to read it.
 
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Components, OpenApi as Document};

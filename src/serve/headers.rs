@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn only_utf8_json_is_json() {
-        let of = |text: &str| json_in_utf8(&TestRequest::default().insert_header(("content-type", text)).to_http_request());
+        let of =
+            |text: &str| json_in_utf8(&TestRequest::default().insert_header(("content-type", text)).to_http_request());
         for right in ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=\"utf-8\""] {
             assert!(of(right).is_ok(), "{right}");
         }

@@ -33,7 +33,7 @@ const WINDOW: usize = 256;
 /// Results that wait for a reader before no more is read.
 const RESULTS_AHEAD: usize = 64;
 /// How long a sender may be silent in the middle of a stream.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+const SILENCE_MAX: Duration = Duration::from_mins(1);
 
 /// What one line came to.
 #[derive(Serialize, ToSchema)]
@@ -124,7 +124,7 @@ impl LineResult {
     security(("key" = [])),
 )]
 #[post("/ingest")]
-pub async fn lines(
+pub(super) async fn lines(
     _: Allowed<Trade>,
     request: HttpRequest,
     app: web::Data<App>,
@@ -159,7 +159,7 @@ pub async fn lines(
     security(("key" = [])),
 )]
 #[post("/reports")]
-pub async fn one(
+pub(super) async fn one(
     _: Allowed<Trade>,
     request: HttpRequest,
     app: web::Data<App>,
@@ -168,10 +168,13 @@ pub async fn one(
     json_in_utf8(&request)?;
     app.governed()?;
     let entry = Parser::live(store::now).line(&body)?;
-    let entry = entry.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, Code::LineNotJson.as_str(), "the body is empty"))?;
+    let entry =
+        entry.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, Code::LineNotJson.as_str(), "the body is empty"))?;
     let (id, answer) = ask(&app, entry, trace_of(&request));
     match answer.await {
-        Err(Failure::Rejected(Rejection::NothingToChange { .. })) => Ok(web::Json(LineResult::new(1, "repeated", Some(id)))),
+        Err(Failure::Rejected(Rejection::NothingToChange { .. })) => {
+            Ok(web::Json(LineResult::new(1, "repeated", Some(id))))
+        }
         answer => Ok(web::Json(LineResult::recorded(1, id, &answer?))),
     }
 }
@@ -249,7 +252,9 @@ async fn take_all(app: web::Data<App>, payload: web::Payload, trace: Option<Smol
             next = tokio::time::timeout(SILENCE_MAX, split.next()), if reading && under_way.len() < WINDOW => next,
         };
         let (line, read) = match next {
-            Ok(Ok(Some((line, bytes)))) => (line, bytes.map_err(Refusal::too_long).and_then(|bytes| parser.line(&bytes))),
+            Ok(Ok(Some((line, bytes)))) => {
+                (line, bytes.map_err(Refusal::too_long).and_then(|bytes| parser.line(&bytes)))
+            }
             Ok(Ok(None)) => {
                 reading = false;
                 continue;

@@ -68,7 +68,7 @@ pub struct Listening {
 ///
 /// # Errors
 /// [`ServeError`].
-pub fn listen(app: web::Data<App>) -> Result<Listening, ServeError> {
+pub fn listen(app: &web::Data<App>) -> Result<Listening, ServeError> {
     let settings = app.settings.server.clone();
     let limits = settings.limits.clone();
     let body = usize::try_from(limits.body_kib << 10).unwrap_or(usize::MAX);

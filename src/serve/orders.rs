@@ -5,8 +5,9 @@ use std::time::Instant;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use ephor_actors::{Recorded, Request};
-use ephor_governance::ids::{SourceId, StrategyId};
+use ephor_governance::ids::{SourceId, StrategyId, TokenId};
 use ephor_governance::strategy::Command;
+use ephor_governance::units::Timestamp;
 use futures::future::{Either, join_all, ready};
 use serde::Serialize;
 use smol_str::SmolStr;
@@ -130,7 +131,7 @@ pub struct CheckedOrders {
     security(("key" = [])),
 )]
 #[post("/orders/check")]
-pub async fn check_order(
+pub(super) async fn check_order(
     _: Allowed<Trade>,
     request: HttpRequest,
     app: web::Data<App>,
@@ -173,7 +174,7 @@ pub async fn check_order(
     security(("key" = [])),
 )]
 #[post("/orders/check:batch")]
-pub async fn check_orders(
+pub(super) async fn check_orders(
     _: Allowed<Trade>,
     request: HttpRequest,
     app: web::Data<App>,
@@ -219,7 +220,10 @@ impl Answered {
         match recorded.decision() {
             Some(decision) => put(&Answer::recorded(&self.strategy, &self.trace, recorded, decision), bytes),
             // A check is always recorded with its decision.
-            None => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "JOURNAL_UNAVAILABLE", "no decision was recorded").blocking()),
+            None => {
+                Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "JOURNAL_UNAVAILABLE", "no decision was recorded")
+                    .blocking())
+            }
         }
     }
 }
@@ -234,24 +238,38 @@ fn ask(
     check: Check,
     trace: Option<SmolStr>,
 ) -> impl Future<Output = Result<Answered, Problem>> + use<> {
-    let Check { strategy, order, trace: own, occurred_at } = check;
+    let Check { strategy, mut order, trace: own, occurred_at, signed } = check;
     let trace = own.or(trace).unwrap_or_else(|| order.id.text());
     let order_id = order.id.clone();
-    let asked = app.governor().map(|governor| {
-        governor.ask(Request {
-            strategy: strategy.clone(),
-            command: Command::CheckOrder { order, attempt: 0 },
-            at: store::now(),
-            trace: trace.clone(),
-            occurred_at,
-        })
-    });
+    let at = store::now();
+    let asked = match (app.governor(), signed.map(|signed| token_of(app, &signed, &strategy, at)).transpose()) {
+        (None, _) => Ok(None),
+        (Some(_), Err(problem)) => Err(problem),
+        (Some(governor), Ok(token)) => {
+            order.token = token.or(order.token);
+            let command = Command::CheckOrder { order, attempt: 0 };
+            let (strategy, trace) = (strategy.clone(), trace.clone());
+            Ok(Some(governor.ask(Request { strategy, command, at, trace, occurred_at })))
+        }
+    };
     let app = app.clone();
     let started = Instant::now();
     async move {
-        let Some(asked) = asked else { return Ok(Answered { strategy, order_id, trace, recorded: None }) };
+        let Some(asked) = asked? else { return Ok(Answered { strategy, order_id, trace, recorded: None }) };
         let recorded = asked.await.map_err(|failure| Problem::from(failure).blocking())?;
         app.figures.decided(&strategy, &recorded, started.elapsed());
         Ok(Answered { strategy, order_id, trace, recorded: Some(recorded) })
     }
+}
+
+/// The id of a signed token that is what it says it is. Whether it is still in force is for the log to say.
+fn token_of(app: &App, signed: &str, strategy: &StrategyId, at: Timestamp) -> Result<TokenId, Problem> {
+    let refused = |code: &str, detail: String| {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail).at("token").blocking()
+    };
+    let claims = app.verifier.verify(signed, at).map_err(|error| refused(error.code(), error.to_string()))?;
+    if claims.strategy != *strategy {
+        return Err(refused("TOKEN_OUT_OF_SCOPE", format!("the token is for {}", claims.strategy)));
+    }
+    Ok(claims.grant.id)
 }

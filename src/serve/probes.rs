@@ -40,7 +40,7 @@ impl Readiness {
 /// The process answers.
 #[utoipa::path(tag = "service", responses((status = 200, description = "It does", body = Health)))]
 #[get("/healthz")]
-pub async fn healthz() -> web::Json<Health> {
+pub(super) async fn healthz() -> web::Json<Health> {
     web::Json(Health { status: "ok" })
 }
 
@@ -53,9 +53,13 @@ pub async fn healthz() -> web::Json<Health> {
     ),
 )]
 #[get("/readyz")]
-pub async fn readyz(app: web::Data<App>) -> HttpResponse {
+pub(super) async fn readyz(app: web::Data<App>) -> HttpResponse {
     let readiness = app.readiness().await;
-    if readiness.ready { HttpResponse::Ok().json(readiness) } else { HttpResponse::ServiceUnavailable().json(readiness) }
+    if readiness.ready {
+        HttpResponse::Ok().json(readiness)
+    } else {
+        HttpResponse::ServiceUnavailable().json(readiness)
+    }
 }
 
 /// Figures for Prometheus.
@@ -69,7 +73,7 @@ pub async fn readyz(app: web::Data<App>) -> HttpResponse {
     security(("key" = [])),
 )]
 #[get("/metrics")]
-pub async fn metrics(_: Allowed<Read>, app: web::Data<App>) -> Result<HttpResponse, Problem> {
+pub(super) async fn metrics(_: Allowed<Read>, app: web::Data<App>) -> Result<HttpResponse, Problem> {
     let families = app.measured().await.map_err(|error| Problem::internal(&error))?;
     let mut bytes = Vec::new();
     TextEncoder::new().encode(&families, &mut bytes).map_err(|error| Problem::internal(&error))?;

@@ -13,7 +13,8 @@ use ephor_actors::{Failure, JournalError};
 use ephor_governance::rejection::Rejection;
 use ephor_replay::ReplayError;
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::input::{Code, Refusal};
 
@@ -21,8 +22,21 @@ use crate::input::{Code, Refusal};
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
 /// Why a request was not done.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Problem(Box<Body>);
+
+impl PartialSchema for Problem {
+    fn schema() -> RefOr<Schema> {
+        Body::schema()
+    }
+}
+
+impl ToSchema for Problem {}
+
+/// A problem as it is sent.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Problem {
+struct Body {
     /// What kind of problem it is, as a URN: one a code.
     #[serde(rename = "type")]
     #[schema(example = "urn:ephor:problem:FIELD_MISSING")]
@@ -54,7 +68,7 @@ impl Problem {
     /// A problem by status and code.
     #[must_use]
     pub fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Body {
             kind: format!("urn:ephor:problem:{code}"),
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
@@ -63,7 +77,7 @@ impl Problem {
             field: None,
             action: None,
             retry_after_seconds: None,
-        }
+        }))
     }
 
     /// Nobody we know.
@@ -95,52 +109,56 @@ impl Problem {
     #[must_use]
     pub fn internal(error: &dyn std::error::Error) -> Self {
         tracing::error!(error = %chain(error), "a request met a fault");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_FAULT", "a fault of the service's own; its log says more")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "INTERNAL_FAULT",
+            "a fault of the service's own; its log says more",
+        )
     }
 
     /// Names the field.
     #[must_use]
     pub fn at(mut self, field: impl Into<String>) -> Self {
-        self.field = Some(field.into());
+        self.0.field = Some(field.into());
         self
     }
 
     /// Says what becomes of the order that met it.
     #[must_use]
     pub fn blocking(mut self) -> Self {
-        self.action = Some("block");
+        self.0.action = Some("block");
         self
     }
 
     /// Says when to come again.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
-        self.retry_after_seconds = Some(seconds);
+        self.0.retry_after_seconds = Some(seconds);
         self
     }
 
     /// The code.
     #[must_use]
     pub fn code(&self) -> &str {
-        &self.code
+        &self.0.code
     }
 
     /// The sentence.
     #[must_use]
     pub fn detail(&self) -> &str {
-        &self.detail
+        &self.0.detail
     }
 
     /// The field at fault.
     #[must_use]
     pub fn field(&self) -> Option<&str> {
-        self.field.as_deref()
+        self.0.field.as_deref()
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code, self.detail)
+        write!(f, "{}: {}", self.0.code, self.0.detail)
     }
 }
 
@@ -148,18 +166,18 @@ impl std::error::Error for Problem {}
 
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
-        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status_code());
-        if let Some(seconds) = self.retry_after_seconds {
+        if let Some(seconds) = self.0.retry_after_seconds {
             response.insert_header((header::RETRY_AFTER, seconds));
         }
-        if self.status == StatusCode::UNAUTHORIZED.as_u16() {
+        if self.0.status == StatusCode::UNAUTHORIZED.as_u16() {
             response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
         }
-        if self.status == StatusCode::REQUEST_TIMEOUT.as_u16() {
+        if self.0.status == StatusCode::REQUEST_TIMEOUT.as_u16() {
             // What is left of the body would be read as the next request.
             response.force_close();
         }
@@ -200,6 +218,8 @@ impl From<Rejection> for Problem {
             Rejection::NeedsPerson => Self::new(StatusCode::FORBIDDEN, "PERSON_NEEDED", said),
             Rejection::TooManyTokens { .. } => Self::new(StatusCode::CONFLICT, "TOKENS_TOO_MANY", said),
             Rejection::UnknownToken => Self::not_found("TOKEN_UNKNOWN", said),
+            Rejection::NotWaiting { .. } => Self::not_found("ORDER_NOT_WAITING", said).at("order_id"),
+            Rejection::ApprovedBefore { .. } => Self::new(StatusCode::CONFLICT, "APPROVAL_REPEATED", said),
             Rejection::InvalidPolicy { field, problem } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "POLICY_INVALID", problem.clone()).at(*field)
             }
@@ -230,11 +250,13 @@ impl From<Failure> for Problem {
 
 impl From<ReplayError> for Problem {
     fn from(error: ReplayError) -> Self {
-        match &error {
-            ReplayError::UnknownStrategy { .. } => Self::not_found("STRATEGY_UNKNOWN", error.to_string()),
-            error if error.is_callers() => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "PARAMETER_INVALID", error.to_string()),
-            error => Self::internal(error),
+        if let ReplayError::UnknownStrategy { .. } = error {
+            return Self::not_found("STRATEGY_UNKNOWN", error.to_string());
         }
+        if error.is_callers() {
+            return Self::new(StatusCode::UNPROCESSABLE_ENTITY, "PARAMETER_INVALID", error.to_string());
+        }
+        Self::internal(&error)
     }
 }
 

@@ -62,7 +62,13 @@ fn methods_of(path: &str) -> Vec<&'static str> {
     let items = DOCUMENT.paths.paths.iter().filter(|(pattern, _)| fits(pattern)).map(|(_, item)| item);
     items
         .flat_map(|item| {
-            [("GET", &item.get), ("POST", &item.post), ("PUT", &item.put), ("DELETE", &item.delete), ("PATCH", &item.patch)]
+            [
+                ("GET", &item.get),
+                ("POST", &item.post),
+                ("PUT", &item.put),
+                ("DELETE", &item.delete),
+                ("PATCH", &item.patch),
+            ]
         })
         .filter(|(_, operation)| operation.is_some())
         .map(|(method, _)| method)

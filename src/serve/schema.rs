@@ -1,7 +1,7 @@
 //! Shapes that come from crates which know nothing of HTTP, for the description.
 
-use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 /// What the gate answers, mildest first.

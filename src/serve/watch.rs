@@ -43,7 +43,8 @@ pub async fn watch(
             Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", detail).blocking().into())
         }
     };
-    let status = response.as_ref().map_or_else(|error| error.as_response_error().status_code(), ServiceResponse::status);
+    let status =
+        response.as_ref().map_or_else(|error| error.as_response_error().status_code(), ServiceResponse::status);
     let status = status.as_u16();
     span.record("http.response.status_code", status);
     let took = started.elapsed();
@@ -56,7 +57,10 @@ pub async fn watch(
 fn in_shape(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
     let status = response.status();
     let is_problem = response.headers().get(CONTENT_TYPE) == Some(&HeaderValue::from_static(MEDIA_TYPE));
-    if !(status.is_client_error() || status.is_server_error()) || is_problem || status == StatusCode::SERVICE_UNAVAILABLE {
+    if !(status.is_client_error() || status.is_server_error())
+        || is_problem
+        || status == StatusCode::SERVICE_UNAVAILABLE
+    {
         return response;
     }
     let said = response.response().error().map(ToString::to_string);
