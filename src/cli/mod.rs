@@ -3,11 +3,13 @@
 mod audit;
 mod bisect;
 mod completions;
+mod config;
 mod diff;
 mod error;
 mod events;
 mod export;
 mod feed;
+mod flags;
 mod history;
 mod kill;
 mod operator;
@@ -85,6 +87,7 @@ enum Command {
     Token(token::Args),
     Kill(kill::KillArgs),
     Rearm(kill::RearmArgs),
+    Config(config::Args),
     Completions(completions::Args),
 }
 
@@ -115,6 +118,7 @@ pub fn main() -> ExitCode {
         Command::Token(args) => token::run(global, args),
         Command::Kill(args) => kill::kill(global, args),
         Command::Rearm(args) => kill::rearm(global, args),
+        Command::Config(args) => config::run(global, args),
         Command::Completions(args) => completions::run::<Cli>(args),
     };
     print::exit(global, done)
