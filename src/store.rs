@@ -110,7 +110,7 @@ pub fn open_reader(global: &Global) -> Result<OpenedReader, CliError> {
     if found(dir).is_none() {
         return Err(CliError::NoLog { dir: dir.clone() });
     }
-    let settings = Settings::load(global.config.as_deref())?;
+    let settings = Settings::load(global.config.as_deref(), &[])?;
     let options = options(dir, &settings)?;
     match EventLog::open(dir, &options, &mut bar()) {
         Ok((log, opened)) => {
@@ -186,7 +186,7 @@ pub fn govern<T>(
     if !terms.creates && found(dir).is_none() {
         return Err(CliError::NoLog { dir: dir.clone() });
     }
-    let settings = Settings::load(global.config.as_deref())?;
+    let settings = Settings::load(global.config.as_deref(), &[])?;
     let config = Config {
         shards: 1,
         durability: terms.durability.unwrap_or(settings.log.durability.into()),

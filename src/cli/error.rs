@@ -6,7 +6,7 @@ use ephor_actors::{Failure, StartError};
 use ephor_events::{CheckpointError, OpenError, ReadError};
 use ephor_snapshots::RestoreError;
 
-use crate::settings::SettingsError;
+use crate::settings::{SettingsError, TlsError};
 
 /// How a command that did its work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,9 +88,12 @@ pub enum CliError {
     /// A state could not be read from the log.
     #[error("read the state of a stream from the log failed")]
     Recall(#[from] RestoreError),
-    /// The settings file is not what it should be.
+    /// A setting is not what it should be.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// A file of certificates is not what it should be.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// What was found could not be written to standard output.
     #[error("write to standard output failed")]
     Output(#[source] std::io::Error),
@@ -131,7 +134,11 @@ impl CliError {
         match self {
             Self::Replay(error) if error.is_callers() => 2,
             Self::Keys(error) if error.is_callers() => 2,
-            Self::NoLog { .. } | Self::Usage(_) | Self::Settings(_) | Self::Failed(Failure::Rejected(_)) => 2,
+            Self::NoLog { .. }
+            | Self::Usage(_)
+            | Self::Settings(_)
+            | Self::Tls(_)
+            | Self::Failed(Failure::Rejected(_)) => 2,
             Self::Open { .. }
             | Self::Read(_)
             | Self::Close(_)

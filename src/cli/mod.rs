@@ -4,11 +4,13 @@ mod api_key;
 mod audit;
 mod bisect;
 mod completions;
+mod config;
 mod diff;
 mod error;
 mod events;
 mod export;
 mod feed;
+mod flags;
 mod history;
 mod keys;
 mod kill;
@@ -91,6 +93,7 @@ enum Command {
     Keys(keys::Args),
     Kill(kill::KillArgs),
     Rearm(kill::RearmArgs),
+    Config(config::Args),
     Completions(completions::Args),
 }
 
@@ -124,6 +127,7 @@ pub fn main() -> ExitCode {
         Command::Keys(args) => keys::run(global, args),
         Command::Kill(args) => kill::kill(global, args),
         Command::Rearm(args) => kill::rearm(global, args),
+        Command::Config(args) => config::run(global, args),
         Command::Completions(args) => completions::run::<Cli>(args),
     };
     print::exit(global, done)

@@ -30,7 +30,8 @@ use actix_web::{HttpServer, web};
 
 use app::App;
 use auth::ClientCertificate;
-use tls::{Certificate, TlsError};
+use crate::settings::TlsError;
+use tls::Certificate;
 
 /// Why the service could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +72,7 @@ pub struct Listening {
 pub fn listen(app: &web::Data<App>) -> Result<Listening, ServeError> {
     let settings = app.settings.server.clone();
     let limits = settings.limits.clone();
-    let body = usize::try_from(limits.body_kib << 10).unwrap_or(usize::MAX);
+    let body = limits.body_kib << 10;
     let shared = app.clone();
     let factory = move || {
         actix_web::App::new()

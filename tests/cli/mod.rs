@@ -60,7 +60,10 @@ impl Desk {
     pub(crate) fn program(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ephor"));
         command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
-        for name in ["EPHOR_DATA", "EPHOR_CONFIG", "EPHOR_BY", "EPHOR_LOG", "NO_COLOR", "CLICOLOR_FORCE"] {
+        for name in ["NO_COLOR", "CLICOLOR_FORCE"] {
+            command.env_remove(name);
+        }
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"EPHOR_")) {
             command.env_remove(name);
         }
         command.env("USER", "tester");

@@ -1,0 +1,190 @@
+//! The canary: asks everything that the service stands on whether it is well, and has the answers recorded.
+//!
+//! All components are asked at once, each within its time; what answers late or panics has failed. The
+//! rules count failures and decide what follows from them (kill, pause, alert), so what the canary does can
+//! be replayed like anything else. It goes on whatever happens to a round, until it is told to stop.
+
+mod blocking;
+mod clock;
+mod component;
+mod endpoint;
+mod feeds;
+mod storage;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ephor_actors::{Failure, Recorded};
+use ephor_governance::canary::{Alert, FailureAction, Round};
+use ephor_governance::event::Event;
+use ephor_governance::system::Command;
+use futures::future::join_all;
+use smol_str::SmolStr;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use component::{Component, Fault, component};
+pub use feeds::Feeds;
+
+use crate::settings;
+use crate::store::Session;
+
+/// The component that says whether the log can be written.
+const LOG: SmolStr = SmolStr::new_static("log");
+/// How soon a shorter interval in a new policy is noticed.
+const NOTICED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Why the canary cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CanaryError {
+    /// There is nothing to ask end points with.
+    #[error("make an HTTP client for the canary failed")]
+    Client(#[source] reqwest::Error),
+}
+
+impl CanaryError {
+    /// Never: it is how this machine is set up.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        false
+    }
+}
+
+/// Everything that is checked, and where it is recorded.
+pub struct Canary {
+    session: Session,
+    interval: Box<dyn Fn() -> Duration + Send + Sync>,
+    timeout: Duration,
+    components: BTreeMap<SmolStr, Arc<dyn Component>>,
+    feeds: Feeds,
+    /// What kept the round before from being recorded.
+    unrecorded: Option<String>,
+    last: watch::Sender<Arc<Round>>,
+}
+
+impl Canary {
+    /// A canary that checks the directory of the log, its disk, the clock, and what the settings name.
+    /// `interval` is asked all the time: the policy in force may change.
+    ///
+    /// # Errors
+    /// [`CanaryError`].
+    pub fn new(
+        session: Session,
+        settings: &settings::Canary,
+        dir: &Path,
+        interval: impl Fn() -> Duration + Send + Sync + 'static,
+    ) -> Result<Self, CanaryError> {
+        let feeds = Feeds::new(settings.feeds.iter().map(|feed| feed.name.as_str()));
+        let mut canary = Self {
+            session,
+            interval: Box::new(interval),
+            timeout: Duration::from_millis(settings.check_timeout_ms),
+            components: BTreeMap::new(),
+            feeds: feeds.clone(),
+            unrecorded: None,
+            last: watch::Sender::new(Arc::new(Round { results: BTreeMap::new() })),
+        };
+        canary.add(LOG, storage::Writable::new(dir));
+        canary.add("disk", storage::Room::new(dir, settings.disk_free_mib_min));
+        canary.add("clock", clock::Steady::new(Duration::from_millis(settings.clock_offset_ms_max)));
+        for feed in &settings.feeds {
+            let age_max = Duration::from_secs(feed.age_seconds_max);
+            canary.add(format!("feed:{}", feed.name), feeds::Fresh::new(&feeds, &feed.name, age_max));
+        }
+        for tcp in &settings.tcp {
+            canary.add(format!("tcp:{}", tcp.name), endpoint::Port::new(&tcp.address));
+        }
+        let client = endpoint::client().map_err(CanaryError::Client)?;
+        for http in &settings.http {
+            canary.add(format!("http:{}", http.name), endpoint::Page::new(&client, &http.url, http.status));
+        }
+        Ok(canary)
+    }
+
+    /// Has one more component checked; it takes the place of one of the same name.
+    pub fn add(&mut self, name: impl Into<SmolStr>, component: Arc<dyn Component>) {
+        self.components.insert(name.into(), component);
+    }
+
+    /// Where arrivals from sources are reported.
+    #[must_use]
+    pub fn feeds(&self) -> Feeds {
+        self.feeds.clone()
+    }
+
+    /// The newest round, whether it was recorded or not; empty before the first.
+    #[must_use]
+    pub fn last_round(&self) -> watch::Receiver<Arc<Round>> {
+        self.last.subscribe()
+    }
+
+    /// Checks everything once and has it recorded. The first round is made so, before any order is taken.
+    ///
+    /// # Errors
+    /// [`Failure`]: the round is not recorded; the next one says so of the log.
+    pub async fn round(&mut self) -> Result<Recorded, Failure> {
+        let checks = self.components.iter().map(|(name, component)| {
+            let (name, checked) = (name.clone(), component::checked(component.clone(), self.timeout));
+            async move { (name, checked.await) }
+        });
+        let mut results: BTreeMap<_, _> = join_all(checks).await.into_iter().collect();
+        if let Some(failure) = &self.unrecorded {
+            let log = results.entry(LOG).or_default();
+            log.get_or_insert_with(|| format!("the round before was not recorded: {failure}"));
+        }
+        for (component, message) in &results {
+            if let Some(message) = message {
+                tracing::info!(%component, message, "a check failed");
+            }
+        }
+        let round = Round { results };
+        self.last.send_replace(Arc::new(round.clone()));
+        let command = Command::RecordCanaryRound(round);
+        let recorded = self.session.governor.change(command, self.session.now(), SmolStr::default(), None).await;
+        self.unrecorded = recorded.as_ref().err().map(ToString::to_string);
+        for event in recorded.iter().flat_map(|recorded| recorded.events.iter()) {
+            if let Event::CanaryAlerted(alert) = event {
+                tell(alert);
+            }
+        }
+        recorded
+    }
+
+    /// Checks everything at every interval from now on, until told to stop.
+    pub async fn watch(mut self, stop: CancellationToken) {
+        let rounds = async {
+            loop {
+                let begun = Instant::now();
+                while let Some(left) = (self.interval)().checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
+                    tokio::time::sleep(left.min(NOTICED_WITHIN)).await;
+                }
+                if let Err(error) = self.round().await {
+                    tracing::error!(%error, "a round of the canary was not recorded");
+                }
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = rounds => {}
+        }
+    }
+}
+
+/// Says what the rules made of a round; it is an alert only where something has changed.
+fn tell(alert: &Alert) {
+    match alert {
+        Alert::Failed { component, failures, message, action } => match action {
+            FailureAction::Kill | FailureAction::Pause => {
+                tracing::error!(%component, failures, message, ?action, "the canary has acted");
+            }
+            FailureAction::Alert => tracing::warn!(%component, failures, message, "a component is not well"),
+        },
+        Alert::Recovered { component } => tracing::warn!(%component, "a component has recovered"),
+        Alert::NothingRegistered => tracing::warn!("the canary watches nothing"),
+    }
+}

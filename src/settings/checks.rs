@@ -1,0 +1,157 @@
+//! What a type cannot say of a setting: ranges, names used twice, what must stand together.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use ephor_snapshots::Spacing;
+
+use super::{Canary, Limits, Server, Settings, Telemetry};
+
+/// A setting that cannot stand.
+#[derive(Debug)]
+pub(super) struct Unfit {
+    /// `section.name`.
+    pub(super) field: &'static str,
+    /// What was found and what would do.
+    pub(super) problem: String,
+}
+
+/// A day: no wait is longer.
+const DAY_MS: u64 = 86_400_000;
+
+/// The first setting that cannot stand.
+pub(super) fn check(settings: &Settings) -> Result<(), Unfit> {
+    within("log.chunk_mib", settings.log.chunk_mib, 1..=65_536)?;
+    let every = settings.snapshots.every;
+    if Spacing::new(every).is_none() {
+        let (min, max) = (Spacing::EVERY_MIN, Spacing::EVERY_MAX);
+        return unfit("snapshots.every", format!("must be from {min} to {max} events, found {every}"));
+    }
+    server(&settings.server)?;
+    limits(&settings.server.limits)?;
+    canary(&settings.canary)?;
+    telemetry(&settings.telemetry)
+}
+
+fn server(server: &Server) -> Result<(), Unfit> {
+    within("server.workers", server.workers, 0..=1_024)?;
+    within("server.shards", server.shards, 1..=1_024)?;
+    within("server.answer_timeout_ms", server.answer_timeout_ms, 1..=DAY_MS)?;
+    within("server.shutdown_seconds", server.shutdown_seconds, 1..=3_600)?;
+    if let Some(tls) = &server.tls {
+        let files = [
+            ("server.tls.certificate", Some(&tls.certificate)),
+            ("server.tls.key", Some(&tls.key)),
+            ("server.tls.client_ca", tls.client_ca.as_ref()),
+        ];
+        let unnamed = files.into_iter().find(|(_, path)| path.is_some_and(|path| path.as_os_str().is_empty()));
+        if let Some((field, _)) = unnamed {
+            return unfit(field, "must name a file".to_owned());
+        }
+    } else if !server.bind.ip().to_canonical().is_loopback() && !server.allow_plaintext {
+        let bind = server.bind;
+        let problem = format!(
+            "{bind} can be reached from other machines: set server.tls.certificate and server.tls.key, or \
+             server.allow_plaintext where something in front of the service has TLS"
+        );
+        return unfit("server.bind", problem);
+    }
+    Ok(())
+}
+
+fn limits(limits: &Limits) -> Result<(), Unfit> {
+    within("server.limits.body_kib", limits.body_kib, 1..=65_536)?;
+    within("server.limits.connections", limits.connections, 1..=1_000_000)?;
+    within("server.limits.in_flight", limits.in_flight, 1..=4_096)?;
+    within("server.limits.head_timeout_ms", limits.head_timeout_ms, 1..=DAY_MS)?;
+    within("server.limits.request_timeout_ms", limits.request_timeout_ms, 1..=DAY_MS)?;
+    within("server.limits.requests_per_second", limits.requests_per_second, 1..=1_000_000_000)?;
+    within("server.limits.burst", limits.burst, 1..=1_000_000_000)?;
+    within("server.limits.streams", limits.streams, 0..=1_000_000)?;
+    within("server.limits.stream_lag_seconds", limits.stream_lag_seconds, 1..=3_600)
+}
+
+fn canary(canary: &Canary) -> Result<(), Unfit> {
+    within("canary.check_timeout_ms", canary.check_timeout_ms, 1..=DAY_MS)?;
+    within("canary.clock_offset_ms_max", canary.clock_offset_ms_max, 1..=DAY_MS)?;
+    names("canary.feeds", canary.feeds.iter().map(|feed| feed.name.as_str()))?;
+    names("canary.tcp", canary.tcp.iter().map(|tcp| tcp.name.as_str()))?;
+    names("canary.http", canary.http.iter().map(|http| http.name.as_str()))?;
+    if let Some(feed) = canary.feeds.iter().find(|feed| feed.age_seconds_max == 0) {
+        return unfit("canary.feeds", format!("age_seconds_max of {:?} must be at least 1, found 0", feed.name));
+    }
+    if let Some(tcp) = canary.tcp.iter().find(|tcp| !is_address(&tcp.address)) {
+        let (name, address) = (&tcp.name, &tcp.address);
+        return unfit("canary.tcp", format!("address of {name:?} must be HOST:PORT, found {address:?}"));
+    }
+    for http in &canary.http {
+        let name = &http.name;
+        if let Err(problem) = web_address(&http.url) {
+            return unfit("canary.http", format!("url of {name:?} {problem}"));
+        }
+        if !(100..=599).contains(&http.status) {
+            let status = http.status;
+            return unfit("canary.http", format!("status of {name:?} must be from 100 to 599, found {status}"));
+        }
+    }
+    Ok(())
+}
+
+fn telemetry(telemetry: &Telemetry) -> Result<(), Unfit> {
+    within("telemetry.metrics_strategies_max", telemetry.metrics_strategies_max, 0..=100_000)?;
+    match telemetry.otlp_endpoint.as_deref().map(web_address) {
+        Some(Err(problem)) => unfit("telemetry.otlp_endpoint", problem),
+        Some(Ok(())) | None => Ok(()),
+    }
+}
+
+fn unfit(field: &'static str, problem: String) -> Result<(), Unfit> {
+    Err(Unfit { field, problem })
+}
+
+fn within<T: Copy + PartialOrd + Display>(
+    field: &'static str,
+    found: T,
+    allowed: RangeInclusive<T>,
+) -> Result<(), Unfit> {
+    if allowed.contains(&found) {
+        return Ok(());
+    }
+    unfit(field, format!("must be from {} to {}, found {found}", allowed.start(), allowed.end()))
+}
+
+/// Names become names of components: they are recorded, and labels of metrics.
+fn names<'a>(field: &'static str, names: impl Iterator<Item = &'a str>) -> Result<(), Unfit> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        let fits =
+            (1..=64).contains(&name.chars().count()) && !name.chars().any(|c| c.is_control() || c.is_whitespace());
+        if !fits {
+            return unfit(field, format!("a name must be from 1 to 64 characters without spaces, found {name:?}"));
+        }
+        if !seen.insert(name) {
+            return unfit(field, format!("the name {name:?} is used twice"));
+        }
+    }
+    Ok(())
+}
+
+fn is_address(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let bracketed = host.starts_with('[') && host.ends_with(']');
+    let named = !host.is_empty() && !host.contains([':', '/', '@', ' ']);
+    (bracketed || named) && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+/// A password in an address would be shown, logged and recorded with it.
+fn web_address(text: &str) -> Result<(), String> {
+    let url = reqwest::Url::parse(text).map_err(|error| format!("must be an address, found {text:?}: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(format!("must begin with http:// or https:// and name a host, found {text:?}"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not hold a user or a password".to_owned());
+    }
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! The settings: how the program runs. Thresholds are not settings; they stand in the policy, which is
+//! recorded when it is adopted. Secrets are not settings either.
+//!
+//! One TOML file, then the environment (`EPHOR_SECTION__FIELD`), then flags; the later wins, field by
+//! field. A wrong key or value stops the program before it has touched anything, and the error names the
+//! file's line, the variable or the flag: a setting that is silently ignored is worse than none.
+
+mod canary;
+mod checks;
+mod server;
+mod sources;
+mod storage;
+mod telemetry;
+#[cfg(test)]
+mod tests;
+mod text;
+mod tls;
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+pub use canary::{Canary, Feed, Http, Tcp};
+pub use server::{Limits, Server, Tls};
+pub use sources::{Effective, Flag, Origin, SettingsError, Sources};
+pub use storage::{Log, LogBackend, LogDurability, Snapshots};
+pub use telemetry::{LogFormat, Telemetry};
+pub use text::{Problem, line_of, parse};
+pub use tls::TlsError;
+
+/// All settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Whether anything is governed.
+    pub governance: Governance,
+    /// How the log is kept.
+    pub log: Log,
+    /// How states are kept beside it.
+    pub snapshots: Snapshots,
+    /// How the service listens.
+    pub server: Server,
+    /// What the canary watches.
+    pub canary: Canary,
+    /// What the service tells about itself.
+    pub telemetry: Telemetry,
+}
+
+/// Whether the service governs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Governance {
+    /// `false`, the default: every order is let through, nothing is recorded and no log is opened.
+    pub enabled: bool,
+}
+
+impl Settings {
+    /// Reads the file named, else `ephor.toml` where there is one; the environment over it, then the flags.
+    ///
+    /// # Errors
+    /// [`SettingsError`].
+    pub fn load(named: Option<&Path>, flags: &[Flag]) -> Result<Self, SettingsError> {
+        Sources::read(named, flags)?.settings()
+    }
+}
