@@ -1,18 +1,21 @@
 //! `ephor serve`: the service, until it is told to stop.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use actix_web::web;
-use ephor_actors::Config;
+use ephor_actors::{Config, Governor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
+use super::flags::Flags;
 use super::print::{self, DIM, WARN, styled};
 use super::{CliError, Exit, Global};
-use crate::serve::app::{App, Governed, Keys};
+use crate::canary::{self, Canary, Fault};
+use crate::serve::app::{App, Governed, Keys, Recovery};
 use crate::serve::tls::Certificate;
 use crate::serve::{self, Listening};
-use crate::settings::{Overrides, Settings};
+use crate::settings::Settings;
 use crate::store::{self, Session};
 
 /// Serve the HTTP API: engines ask before every order, operators act
@@ -20,17 +23,13 @@ use crate::store::{self, Session};
 #[command(after_help = "Whoever asks needs a key: ephor api-key create --name desk --role engine\n\n\
                         Example: ephor serve --enabled --bind 127.0.0.1:8750")]
 pub(super) struct Args {
-    /// Address to listen on, instead of server.bind
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    bind: Option<SocketAddr>,
-    /// Govern, whatever governance.enabled says
-    #[arg(long)]
-    enabled: bool,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
-    let overrides = Overrides { bind: args.bind, enabled: args.enabled.then_some(true) };
-    let settings = Settings::load_with(global.config.as_deref(), &overrides)?;
+    let started = Instant::now();
+    let settings = Settings::load(global.config.as_deref(), &args.flags.given())?;
     let keys = Keys::open(&global.data)?;
     if settings.governance.enabled {
         let server = &settings.server;
@@ -43,7 +42,15 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
         };
         let to_serve = settings.clone();
         store::govern_with(&global.data, &settings, &config, async |session| {
-            until_told(to_serve, keys, Some(session)).await
+            let (governed, canary) = wake(session, &to_serve, &global.data, started).await?;
+            let stop = CancellationToken::new();
+            let watching = tokio::task::spawn_local(canary.watch(stop.clone()));
+            let ended = until_told(to_serve, keys, Some(governed)).await;
+            stop.cancel();
+            if watching.await.is_err() {
+                tracing::error!("the canary had died");
+            }
+            ended
         })
     } else {
         print::note(format_args!(
@@ -54,10 +61,47 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
     }
 }
 
+/// Makes everything ready before the first order: the policy recorded, every strategy alive, the canary's first round.
+async fn wake(
+    session: Session,
+    settings: &Settings,
+    data: &Path,
+    started: Instant,
+) -> Result<(Governed, Canary), CliError> {
+    let governor = session.governor.clone();
+    let events = governor.reader().head().seq.0;
+    governor.begin(session.now()).await?;
+    for (id, failure) in governor.load_all().await.failed {
+        tracing::error!(strategy = %id, %failure, "a strategy could not be recovered: its orders are blocked");
+    }
+    let keyframes = session.keyframes.clone();
+    let asked = governor.clone();
+    let interval = move || {
+        let seconds = asked.system_view().state.policy.canary.interval_seconds;
+        Duration::from_secs(u64::from(seconds))
+    };
+    let mut canary = Canary::new(session, &settings.canary, data, interval).map_err(serve::ServeError::from)?;
+    let (asked, within) = (governor.clone(), Duration::from_millis(settings.canary.check_timeout_ms));
+    canary.add("actors", canary::component(move || beat(asked.clone(), within)));
+    canary.round().await?;
+    let (last_round, feeds) = (canary.last_round(), canary.feeds());
+    let recovery = Recovery { took: started.elapsed(), events };
+    Ok((Governed { governor, keyframes, last_round, feeds, recovery }, canary))
+}
+
+/// Whether every gate answers.
+async fn beat(governor: Governor, within: Duration) -> Result<(), Fault> {
+    let silent = governor.heartbeat(within / 2).await;
+    if silent.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = silent.iter().map(ToString::to_string).collect();
+    Err(format!("no answer from {}", names.join(", ")).into())
+}
+
 /// Serves until a signal ends it.
-async fn until_told(settings: Settings, keys: Keys, session: Option<Session>) -> Result<Exit, CliError> {
+async fn until_told(settings: Settings, keys: Keys, governed: Option<Governed>) -> Result<Exit, CliError> {
     let limit = Duration::from_secs(settings.server.shutdown_seconds);
-    let governed = session.map(|session| Governed { governor: session.governor, keyframes: session.keyframes });
     let app = web::Data::new(App::new(settings, keys, governed).map_err(serve::ServeError::from)?);
     let Listening { server, addresses, certificate } = serve::listen(&app)?;
     let scheme = if certificate.is_some() { "https" } else { "http" };

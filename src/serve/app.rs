@@ -2,15 +2,21 @@
 
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ephor_actors::Governor;
+use ephor_governance::canary::Round;
 use ephor_snapshots::Keyframes;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use prometheus::proto::MetricFamily;
+use tokio::sync::watch;
 
 use super::figures::Figures;
+use super::measured;
 use super::problem::Problem;
+use crate::canary::Feeds;
 use crate::keys::KeysError;
 use crate::keys::api::{ApiKeys, Caller};
 use crate::keys::signing::{Signer, Verifier};
@@ -60,6 +66,20 @@ pub struct Governed {
     pub governor: Governor,
     /// Keyframes of the past, where their store opened.
     pub keyframes: Option<Keyframes>,
+    /// What the canary found last.
+    pub last_round: watch::Receiver<Arc<Round>>,
+    /// The sources that the canary watches.
+    pub feeds: Feeds,
+    /// What the start took.
+    pub recovery: Recovery,
+}
+
+/// What a start took.
+pub struct Recovery {
+    /// Until orders were taken.
+    pub took: Duration,
+    /// Events in the log.
+    pub events: u64,
 }
 
 impl App {
@@ -156,10 +176,13 @@ impl App {
     }
 
     /// Everything there is to measure.
-    ///
-    /// # Errors
-    /// A metric that cannot be.
-    pub async fn measured(&self) -> Result<Vec<prometheus::proto::MetricFamily>, prometheus::Error> {
-        Ok(self.figures.gather())
+    pub async fn measured(&self) -> Vec<MetricFamily> {
+        let mut families = self.figures.gather();
+        if let Some(governed) = &self.governed {
+            families.extend(measured::of(governed, self.settings.telemetry.metrics_strategies_max).await);
+        }
+        families.retain(|family| !family.get_metric().is_empty());
+        families.sort_by(|a, b| a.name().cmp(b.name()));
+        families
     }
 }

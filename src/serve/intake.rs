@@ -196,6 +196,13 @@ pub struct Report {
     pub strategy_id: Option<String>,
 }
 
+/// Tells the canary that a source speaks: a strategy by its id, or the account.
+fn arrived(app: &App, source: &str) {
+    if let Ok(governed) = app.governed() {
+        governed.feeds.arrived(source);
+    }
+}
+
 /// Asks the governor; the request takes its place at once where it is a strategy's.
 fn ask(
     app: &web::Data<App>,
@@ -211,6 +218,7 @@ fn ask(
             let id = request.command.key().map_or_else(SmolStr::default, |(_, id)| id);
             let trace = trace.filter(|_| request.trace == id).unwrap_or_else(|| request.trace.clone());
             let strategy = request.strategy.clone();
+            arrived(app, strategy.as_str());
             let asked = governor.ask(Request { at, trace, ..*request });
             let app = app.clone();
             let started = std::time::Instant::now();
@@ -225,6 +233,7 @@ fn ask(
         }
         Asked::Account(account) => {
             let id = account.id.text();
+            arrived(app, "account");
             let trace = trace.unwrap_or_else(|| id.clone());
             let command = system::Command::UpdateAccount(account);
             (id, Box::pin(async move { governor.change(command, at, trace, Some(entry.ts)).await }))

@@ -10,6 +10,7 @@ pub mod describe;
 pub mod figures;
 pub mod headers;
 pub mod intake;
+pub mod measured;
 pub mod orders;
 pub mod probes;
 pub mod problem;
@@ -28,9 +29,9 @@ use actix_web::dev::{Extensions, Server};
 use actix_web::middleware::from_fn;
 use actix_web::{HttpServer, web};
 
+use crate::settings::TlsError;
 use app::App;
 use auth::ClientCertificate;
-use crate::settings::TlsError;
 use tls::Certificate;
 
 /// Why the service could not be started.
@@ -44,6 +45,9 @@ pub enum ServeError {
         /// What the system said.
         source: io::Error,
     },
+    /// The canary cannot be made.
+    #[error(transparent)]
+    Canary(#[from] crate::canary::CanaryError),
     /// TLS cannot be had.
     #[error("TLS cannot be had")]
     Tls(#[from] TlsError),

@@ -1,5 +1,8 @@
 //! Is it alive, is it ready, how is it doing.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use actix_web::{HttpResponse, get, web};
 use prometheus::{Encoder, TextEncoder};
 use serde::Serialize;
@@ -8,6 +11,9 @@ use utoipa::ToSchema;
 use super::app::App;
 use super::auth::{Allowed, Read};
 use super::problem::{MEDIA_TYPE, Problem};
+
+/// How long a gate may take to say that it is there.
+const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// How the service is doing.
 #[derive(Serialize, ToSchema)]
@@ -24,14 +30,22 @@ pub struct Readiness {
     /// Whether governance is enabled at all.
     governance_enabled: bool,
     /// Each part and, where it is not ready, what is wrong.
-    parts: std::collections::BTreeMap<&'static str, Option<String>>,
+    parts: BTreeMap<&'static str, Option<String>>,
 }
 
 impl Readiness {
     /// How the service is doing now.
     pub async fn of(app: &App) -> Self {
-        let mut parts = std::collections::BTreeMap::new();
-        parts.insert("intake", app.is_closing().then(|| "shutting down".to_owned()));
+        let mut parts = BTreeMap::from([("intake", app.is_closing().then(|| "shutting down".to_owned()))]);
+        if let Ok(governed) = app.governed() {
+            let silent = governed.governor.heartbeat(HEARTBEAT).await;
+            let names: Vec<String> = silent.iter().map(ToString::to_string).collect();
+            parts.insert("actors", (!names.is_empty()).then(|| format!("no answer from {}", names.join(", "))));
+            let round = governed.last_round.borrow().clone();
+            // The log's own check is whether the journal can write.
+            let journal = round.results.get("log").cloned();
+            parts.insert("journal", journal.unwrap_or_else(|| Some("not checked yet".to_owned())));
+        }
         let ready = parts.values().all(Option::is_none);
         Self { ready, governance_enabled: app.governor().is_some(), parts }
     }
@@ -74,7 +88,7 @@ pub(super) async fn readyz(app: web::Data<App>) -> HttpResponse {
 )]
 #[get("/metrics")]
 pub(super) async fn metrics(_: Allowed<Read>, app: web::Data<App>) -> Result<HttpResponse, Problem> {
-    let families = app.measured().await.map_err(|error| Problem::internal(&error))?;
+    let families = app.measured().await;
     let mut bytes = Vec::new();
     TextEncoder::new().encode(&families, &mut bytes).map_err(|error| Problem::internal(&error))?;
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(bytes))
