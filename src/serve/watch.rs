@@ -10,9 +10,12 @@ use actix_web::middleware::Next;
 use actix_web::{Error, ResponseError, web};
 use tracing::Instrument;
 
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
 use super::app::App;
 use super::headers::trace_of;
 use super::problem::{MEDIA_TYPE, Problem};
+use crate::telemetry;
 
 /// The middleware.
 ///
@@ -34,6 +37,10 @@ pub async fn watch(
         trace_id = trace.as_deref(),
         http.response.status_code = tracing::field::Empty,
     );
+    if !span.is_disabled() {
+        // Fails where no traces are sent: there is nothing to hang it on then.
+        drop(span.set_parent(telemetry::parent(request.headers())));
+    }
     let answer = tokio::time::timeout(app.request_timeout(), next.call(request)).instrument(span.clone()).await;
     let response = match answer {
         Ok(Ok(response)) => Ok(in_shape(response.map_into_boxed_body())),
