@@ -5,6 +5,8 @@ pub mod canary;
 pub mod cli;
 pub mod export;
 pub mod input;
+pub mod keys;
 pub mod screen;
+pub mod serve;
 pub mod settings;
 pub mod store;

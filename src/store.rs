@@ -154,6 +154,8 @@ pub struct Session {
     pub governor: Governor,
     /// When the log's last commit was recorded: nothing is recorded before it.
     pub not_before: Timestamp,
+    /// The keyframes beside the log, to look into the past; `None` where their store did not open.
+    pub keyframes: Option<Keyframes>,
 }
 
 impl Session {
@@ -185,11 +187,6 @@ pub fn govern<T>(
         return Err(CliError::NoLog { dir: dir.clone() });
     }
     let settings = Settings::load(global.config.as_deref(), &[])?;
-    let options = options(dir, &settings)?;
-    let (log, opened) = EventLog::open(dir, &options, &mut bar()).map_err(open_failed(dir))?;
-    report(&opened);
-    let last = log.reader().commit_of(opened.head.seq)?;
-    let not_before = last.map_or(Timestamp::from_nanos(i64::MIN), |commit| Timestamp::from_nanos(commit.recorded_at));
     let config = Config {
         shards: 1,
         durability: terms.durability.unwrap_or(settings.log.durability.into()),
@@ -197,20 +194,47 @@ pub fn govern<T>(
         timeout: Duration::from_mins(1),
         spacing: settings.snapshots.spacing(),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| CliError::Start(source.into()))?;
-    let done = runtime.block_on(async {
-        let (governor, threads) = Governor::start(log, &config)?;
-        let worked = work(Session { governor: governor.clone(), not_before }).await;
+    govern_with(dir, &settings, &config, work)
+}
+
+/// Opens (or creates) the log in a directory, governs on it as `config` says while `work` runs, and closes it.
+///
+/// # Errors
+/// What `work` said; else what opening, starting or closing said.
+pub fn govern_with<T>(
+    dir: &Path,
+    settings: &Settings,
+    config: &Config,
+    work: impl AsyncFnOnce(Session) -> Result<T, CliError>,
+) -> Result<T, CliError> {
+    let options = options(dir, settings)?;
+    let (log, opened) = EventLog::open(dir, &options, &mut bar()).map_err(open_failed(dir))?;
+    report(&opened);
+    let last = log.reader().commit_of(opened.head.seq)?;
+    let not_before = last.map_or(Timestamp::from_nanos(i64::MIN), |commit| Timestamp::from_nanos(commit.recorded_at));
+    let keyframes = Keyframes::open(&log.derived()).ok().map(|keyframes| keyframes.spaced(config.spacing));
+    block_on(async {
+        let (governor, threads) = Governor::start(log, config)?;
+        let worked = work(Session { governor: governor.clone(), not_before, keyframes }).await;
         note_ignored(&governor.keyframes().ignored);
         let closed = governor.shutdown(threads).await;
         // A stopped journal says so twice; the first word is the cause.
         let worked = worked?;
         closed?;
         Ok(worked)
-    });
+    })
+}
+
+/// Runs to the end on this thread.
+///
+/// # Errors
+/// What `work` said; else that there is no runtime.
+pub fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| CliError::Start(source.into()))?;
+    let done = tokio::task::LocalSet::new().block_on(&runtime, work);
     // A thread that waits for a terminal's next line must not hold up the end.
     runtime.shutdown_background();
     done

@@ -12,14 +12,13 @@ use actix::prelude::*;
 use ephor_events::{StreamId, Version};
 use ephor_governance::ids::StrategyId;
 use ephor_governance::rejection::Rejection;
-use ephor_governance::strategy::{self, Command};
-use ephor_snapshots::Restored;
+use ephor_governance::strategy::Command;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::answer::Failure;
 use crate::request::Request;
 use crate::shard::{Receipts, Reply, Shard, Surroundings, answer};
-use crate::strategy::{Decide, Inspect, StrategyActor, said};
+use crate::strategy::{Decide, Look, See, StrategyActor, said};
 use crate::system::View;
 
 /// A request and where its answer goes.
@@ -36,10 +35,25 @@ pub(crate) struct Ask {
 #[rtype(result = "()")]
 pub(crate) struct Adopt(pub(crate) Arc<View>);
 
-/// Asks for the state of every strategy that has an actor here.
+/// Looks at the state of every strategy that has an actor here, or of one.
+pub(crate) struct Survey<T> {
+    pub(crate) only: Option<StrategyId>,
+    pub(crate) see: See<T>,
+}
+
+impl<T: Send + 'static> Message for Survey<T> {
+    type Result = Vec<(StrategyId, T)>;
+}
+
+/// Gives these strategies their actors; says of which it could not.
 #[derive(Message)]
-#[rtype(result = "Vec<(StrategyId, Restored<strategy::State>)>")]
-pub(crate) struct InspectAll;
+#[rtype(result = "Vec<(StrategyId, Failure)>")]
+pub(crate) struct Load(pub(crate) Vec<StrategyId>);
+
+/// Asks whether anybody is there.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Ping;
 
 /// The most that may wait in a gate's or a strategy's mailbox.
 pub(crate) const MAILBOX: usize = 4_096;
@@ -63,12 +77,10 @@ impl GateActor {
     }
 
     /// The strategy's actor, recovered from the log if it has none yet.
-    fn strategy(&mut self, request: &Request) -> Result<Addr<StrategyActor>, Failure> {
-        let id = &request.strategy;
+    fn strategy(&mut self, id: &StrategyId, registers: bool) -> Result<Addr<StrategyActor>, Failure> {
         if let Some(address) = self.strategies.get(id).filter(|address| address.connected()) {
             return Ok(address.clone());
         }
-        let registers = matches!(request.command, Command::Register(_));
         if !registers && self.shard.around.reader.version_of(&StreamId::new(id.as_str())) == Version(0) {
             // A name nobody registered gets no actor: a flood of them must not fill the memory.
             return Err(Rejection::UnknownStrategy.into());
@@ -125,7 +137,8 @@ impl Handler<Ask> for GateActor {
 
     fn handle(&mut self, ask: Ask, context: &mut Context<Self>) {
         let Ask { request, attempt, reply } = ask;
-        let strategy = match self.strategy(&request) {
+        let registers = matches!(request.command, Command::Register(_));
+        let strategy = match self.strategy(&request.strategy, registers) {
             Ok(strategy) => strategy,
             Err(failure) => return answer(reply, Err(failure)),
         };
@@ -150,19 +163,38 @@ impl Handler<Adopt> for GateActor {
     }
 }
 
-impl Handler<InspectAll> for GateActor {
-    type Result = ResponseFuture<Vec<(StrategyId, Restored<strategy::State>)>>;
+impl<T: Send + 'static> Handler<Survey<T>> for GateActor {
+    type Result = ResponseFuture<Vec<(StrategyId, T)>>;
 
-    fn handle(&mut self, _: InspectAll, _: &mut Context<Self>) -> Self::Result {
-        let all: Vec<_> = self.strategies.iter().map(|(id, address)| (id.clone(), address.clone())).collect();
+    fn handle(&mut self, Survey { only, see }: Survey<T>, _: &mut Context<Self>) -> Self::Result {
+        let own = |(id, address): (&StrategyId, &Addr<StrategyActor>)| (id.clone(), address.clone());
+        let all: Vec<_> = match &only {
+            Some(id) => self.strategies.get_key_value(id).map(own).into_iter().collect(),
+            None => self.strategies.iter().map(own).collect(),
+        };
         Box::pin(async move {
-            let mut states = Vec::with_capacity(all.len());
+            let mut seen = Vec::with_capacity(all.len());
             for (id, address) in all {
-                if let Ok(Some(restored)) = address.send(Inspect).await {
-                    states.push((id, restored));
+                if let Ok(Some(value)) = address.send(Look(see.clone())).await {
+                    seen.push((id, value));
                 }
             }
-            states
+            seen
         })
     }
+}
+
+impl Handler<Load> for GateActor {
+    type Result = Vec<(StrategyId, Failure)>;
+
+    fn handle(&mut self, Load(ids): Load, _: &mut Context<Self>) -> Self::Result {
+        let failed = |id: StrategyId| self.strategy(&id, false).err().map(|failure| (id, failure));
+        ids.into_iter().filter_map(failed).collect()
+    }
+}
+
+impl Handler<Ping> for GateActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut Context<Self>) {}
 }

@@ -1,5 +1,9 @@
 //! The whole house behind one handle: start it, ask it, change it, shut it down.
 
+mod overview;
+
+pub use overview::{Loaded, Part};
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -18,9 +22,10 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::answer::{Failure, Recorded};
-use crate::gate::{Ask, GateActor, InspectAll, MAILBOX};
-use crate::journal::{Journal, JournalThread};
+use crate::gate::{Ask, GateActor, MAILBOX, Ping};
+use crate::journal::{Journal, JournalError, JournalThread};
 use crate::keeper::{Keeper, KeyframeCounts};
+use crate::measures::Counters;
 use crate::request::Request;
 use crate::shard::{DecideFn, Surroundings};
 use crate::system::{Change, Published, SystemActor, View};
@@ -85,6 +90,7 @@ struct House {
     gates: Vec<Addr<GateActor>>,
     system: Addr<SystemActor>,
     journal: Journal,
+    counters: Arc<Counters>,
     reader: Reader,
     keeper: Option<Keeper>,
     /// Whether a policy is known to be in force.
@@ -150,8 +156,9 @@ impl Governor {
         let (routes, receipts): (Vec<_>, Vec<_>) = (0..shards).map(|_| unbounded_channel()).unzip();
         let keyframes = Keyframes::open(&log.derived());
         let keyframes = keyframes.inspect_err(|error| tracing::warn!(%error, "keyframes cannot be kept")).ok();
+        let counters: Arc<Counters> = Arc::default();
         let (journal, reader, journal_thread) =
-            Journal::start(log, config.durability, in_flight_max + RESERVED, routes)?;
+            Journal::start(log, config.durability, in_flight_max + RESERVED, routes, counters.clone())?;
         let keeper =
             keyframes.map(|keyframes| Keeper::start(keyframes.spaced(config.spacing), reader.clone(), journal.clone()));
         let (keeper, keeper_thread) = keeper.transpose()?.unzip();
@@ -178,7 +185,7 @@ impl Governor {
                     .collect();
                 let system = SystemActor::new(to_publish, last_at, keyframe, around, gates.clone()).start();
                 // A mailbox has little room until its actor has started; one that answers has.
-                drop(join_all(gates.iter().map(|gate| gate.send(InspectAll))).await);
+                drop(join_all(gates.iter().map(|gate| gate.send(Ping))).await);
                 if ready.send(Ready { gates, system }).is_err() {
                     return;
                 }
@@ -195,6 +202,7 @@ impl Governor {
             gates,
             system,
             journal,
+            counters,
             reader,
             keeper,
             begun: AtomicBool::new(policy_adopted),
@@ -249,7 +257,16 @@ impl Governor {
                     }
                 }
             };
-            this.in_time(answered).await
+            this.in_time(answered).await.inspect_err(|failure| match failure {
+                Failure::Overloaded | Failure::Journal(JournalError::Full) => house.counters.refused(),
+                Failure::Journal(JournalError::Stopped { .. } | JournalError::Closed)
+                | Failure::Rejected(_)
+                | Failure::Unreadable { .. }
+                | Failure::Unencodable { .. }
+                | Failure::Faulted { .. }
+                | Failure::TimedOut { .. }
+                | Failure::Stopped => {}
+            })
         }
     }
 
@@ -308,15 +325,6 @@ impl Governor {
     #[must_use]
     pub fn reader(&self) -> &Reader {
         &self.house.reader
-    }
-
-    /// The live state of every strategy that has been asked about since the start.
-    pub async fn inspect(&self) -> Vec<(StrategyId, Restored<strategy::State>)> {
-        let asked = self.house.gates.iter().map(|gate| gate.send(InspectAll));
-        let states = join_all(asked).await;
-        let mut all: Vec<_> = states.into_iter().flatten().flatten().collect();
-        all.sort_by(|(a, _), (b, _)| a.cmp(b));
-        all
     }
 
     /// What has become of keyframes since the start.

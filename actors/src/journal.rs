@@ -9,13 +9,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
-use ephor_events::{AppendError, CheckpointError, Draft, Durability, EventLog, Head, Position, Reader};
+use ephor_events::{AppendError, CheckpointError, Draft, Durability, EventLog, Head, Position, Reader, Seq};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
+use crate::measures::Counters;
 use crate::shard::Receipts;
 
 /// The most commits in one group.
@@ -72,6 +73,7 @@ pub(crate) struct Journal {
     entries: Sender<Entry>,
     /// Set when the thread has ended, however it ended: what was queued behind its end is never answered.
     ended: Arc<AtomicBool>,
+    head: watch::Receiver<Seq>,
 }
 
 /// Says that the thread has ended when it goes, by a panic too.
@@ -93,16 +95,18 @@ impl Journal {
         durability: Durability,
         queue: usize,
         shards: Vec<UnboundedSender<Receipts>>,
+        counters: Arc<Counters>,
     ) -> std::io::Result<(Self, Reader, JournalThread)> {
         let (entries, waiting) = bounded(queue);
         let reader = log.reader();
+        let (moved, head) = watch::channel(log.head().seq);
         let ended: Arc<AtomicBool> = Arc::default();
         let ends = EndsWith(ended.clone());
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
             let _ends = ends;
-            Writer { log, durability, stopped: None, shards }.run(&waiting);
+            Writer { log, durability, stopped: None, shards, counters, moved }.run(&waiting);
         })?;
-        Ok((Self { entries, ended }, reader, thread))
+        Ok((Self { entries, ended, head }, reader, thread))
     }
 
     /// Hands a commit over. The receipt comes by its route when the commit is durable.
@@ -114,6 +118,16 @@ impl Journal {
             TrySendError::Full(_) => JournalError::Full,
             TrySendError::Disconnected(_) => JournalError::Closed,
         })
+    }
+
+    /// Commits that wait for the thread.
+    pub(crate) fn queued(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The last seq of the log, after every group.
+    pub(crate) fn head_watch(&self) -> watch::Receiver<Seq> {
+        self.head.clone()
     }
 
     /// Waits on the calling thread until everything handed over before has been written, or nothing more is.
@@ -145,6 +159,8 @@ struct Writer {
     durability: Durability,
     stopped: Option<Arc<str>>,
     shards: Vec<UnboundedSender<Receipts>>,
+    counters: Arc<Counters>,
+    moved: watch::Sender<Seq>,
 }
 
 impl Writer {
@@ -182,10 +198,7 @@ impl Writer {
         if drafts.is_empty() {
             return;
         }
-        let outcome = match &self.stopped {
-            Some(problem) => Err(problem.clone()),
-            None => self.log.append(drafts, self.durability).map_err(|error| self.stop(&error)),
-        };
+        let outcome = self.append(drafts);
         let receipts: Receipts = match outcome {
             Ok(positions) => positions.into_iter().map(Ok).collect(),
             Err(problem) => vec![Err(JournalError::Stopped { problem }); drafts.len()],
@@ -202,6 +215,18 @@ impl Writer {
         for (shard, group) in self.shards.iter().zip(groups).filter(|(_, group)| !group.is_empty()) {
             drop(shard.send(group));
         }
+    }
+
+    fn append(&mut self, drafts: &[Draft]) -> Result<Vec<Position>, Arc<str>> {
+        if let Some(problem) = &self.stopped {
+            return Err(problem.clone());
+        }
+        let began = Instant::now();
+        let positions = self.log.append(drafts, self.durability).map_err(|error| self.stop(&error))?;
+        let events = positions.iter().map(|position| u64::from(position.count)).sum();
+        self.counters.group(positions.len(), events, began.elapsed());
+        self.moved.send_replace(self.log.head().seq);
+        Ok(positions)
     }
 
     fn stop(&mut self, error: &AppendError) -> Arc<str> {
@@ -245,7 +270,7 @@ mod tests {
     fn who_settles_behind_the_end_of_the_journal_is_let_go() {
         let (entries, waiting) = bounded(4);
         let ended: Arc<AtomicBool> = Arc::default();
-        let journal = Journal { entries, ended: ended.clone() };
+        let journal = Journal { entries, ended: ended.clone(), head: watch::channel(Seq(0)).1 };
         let settling = std::thread::spawn(move || journal.settle());
         while waiting.is_empty() {
             std::thread::yield_now();

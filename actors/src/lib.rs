@@ -16,6 +16,7 @@ mod gate;
 mod governor;
 mod journal;
 mod keeper;
+mod measures;
 mod request;
 mod shard;
 mod strategy;
@@ -24,7 +25,9 @@ mod system;
 mod tests;
 
 pub use answer::{Failure, Recorded};
-pub use governor::{Config, Governor, StartError, Threads};
+pub use governor::{Config, Governor, Loaded, Part, StartError, Threads};
 pub use journal::JournalError;
 pub use keeper::KeyframeCounts;
+pub use measures::{Histogram, Measures};
 pub use request::Request;
+pub use system::View;

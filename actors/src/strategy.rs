@@ -13,8 +13,10 @@ use std::sync::Arc;
 use actix::prelude::*;
 use ephor_events::codec::{self, Heading};
 use ephor_events::{StreamId, Version};
+use ephor_governance::approval;
 use ephor_governance::event::Event;
 use ephor_governance::ids::{InstrumentId, StrategyId};
+use ephor_governance::order::Order;
 use ephor_governance::rejection::Rejection;
 use ephor_governance::strategy::{self, Command, Context as Standing};
 use ephor_governance::units::Timestamp;
@@ -31,15 +33,20 @@ use crate::shard::{Reply, Shard, Ticket, answer};
 #[rtype(result = "Result<(), String>")]
 pub(crate) struct Decide {
     pub(crate) request: Arc<Request>,
-    /// Above 0 where a decision is made again: the recorded one is then not the answer.
+    /// Above 0 where a kill has overtaken a decision: the recorded one is then not the answer.
     pub(crate) attempt: u32,
     pub(crate) reply: Option<Reply>,
 }
 
-/// Asks for the state as it stands.
-#[derive(Message)]
-#[rtype(result = "Option<Restored<strategy::State>>")]
-pub(crate) struct Inspect;
+/// What is wanted of a state; called where the state lives.
+pub(crate) type See<T> = Arc<dyn Fn(&StrategyId, &strategy::State, Version, Timestamp) -> T + Send + Sync>;
+
+/// Looks at the state as it stands.
+pub(crate) struct Look<T>(pub(crate) See<T>);
+
+impl<T: 'static> Message for Look<T> {
+    type Result = Option<T>;
+}
 
 /// What the strategy made of a request.
 enum Decided {
@@ -50,6 +57,9 @@ enum Decided {
     /// The same was asked before and stands in the log.
     Before(Recorded),
 }
+
+/// What was recorded for a request that was made before, and how it is answered.
+type Earlier = (Arc<[Event]>, Decided);
 
 pub(crate) struct StrategyActor {
     id: StrategyId,
@@ -77,17 +87,22 @@ impl StrategyActor {
 
     fn decide(&mut self, request: &Request, attempt: u32, reply: &mut Option<Reply>) -> Result<Decided, Failure> {
         let key = request.command.key();
+        let at = request.at.max(self.last_at);
+        let view = self.shard.view.borrow().clone();
+        let standing = Standing { at, system: &view.state };
+        let mut attempt = attempt;
         if let Some((kind, id)) = &key
-            && let Some(before) = self.decided_before(&request.command, *kind as u8, id, attempt)?
+            && let Some((events, before)) = self.decided_before(*kind as u8, id)?
         {
-            return Ok(before);
+            same_content(&events, &request.command, id)?;
+            match self.attempt_due(&events, &request.command, attempt, &standing) {
+                Some(due) => attempt = due,
+                None => return Ok(before),
+            }
         }
         let order = request.command.order().filter(|_| attempt > 0);
         let again = order.map(|order| Command::CheckOrder { order: order.clone(), attempt });
         let command = again.as_ref().unwrap_or(&request.command);
-        let at = request.at.max(self.last_at);
-        let view = self.shard.view.borrow().clone();
-        let standing = Standing { at, system: &view.state };
         let mut events = (self.shard.around.decide)(&self.state, &self.id, command, &standing)?;
         let heading = Heading {
             stream: self.stream.clone(),
@@ -124,33 +139,28 @@ impl StrategyActor {
         Restored { state: self.state.clone(), version: self.version, at: self.last_at, folded: 0 }
     }
 
-    /// The answer to a request that was made before, whether its commit is under way or in the log.
-    /// A decision of an earlier attempt than the one asked for is not the answer.
-    fn decided_before(
-        &self,
-        command: &Command,
-        kind: u8,
-        id: &SmolStr,
-        attempt: u32,
-    ) -> Result<Option<Decided>, Failure> {
-        let recent = |events: &[Event]| {
-            let decision = events.iter().find_map(Event::decision);
-            attempt == 0 || decision.is_some_and(|decision| decision.attempt >= attempt)
-        };
+    /// What was recorded for this id last, whether its commit is under way or in the log.
+    fn decided_before(&self, kind: u8, id: &SmolStr) -> Result<Option<Earlier>, Failure> {
         let under_way = self.under_way.get(&(kind, id.clone())).copied();
         if let Some((ticket, recorded)) = under_way.and_then(|ticket| Some((ticket, self.shard.recorded(ticket)?))) {
-            same_content(&recorded.events, command, id)?;
-            return Ok(recent(&recorded.events).then_some(Decided::UnderWay(ticket)));
+            return Ok(Some((recorded.events, Decided::UnderWay(ticket))));
         }
         let Some(commit) = self.shard.around.reader.find(&self.stream, kind, id)? else { return Ok(None) };
         let events = codec::decode_commit(&commit)?;
-        same_content(&events, command, id)?;
-        if !recent(&events) {
-            return Ok(None);
-        }
         let at = Timestamp::from_nanos(commit.decided_at);
         let recorded = Recorded::new(events, commit.version, at, commit.system).placed(commit.seq).as_repeat();
-        Ok(Some(Decided::Before(recorded)))
+        Ok(Some((recorded.events.clone(), Decided::Before(recorded))))
+    }
+
+    /// The attempt to make where what was recorded is not the answer: a kill has overtaken it, or people have
+    /// approved since what was blocked for want of their approval.
+    fn attempt_due(&self, recorded: &[Event], command: &Command, asked: u32, standing: &Standing<'_>) -> Option<u32> {
+        let decision = recorded.iter().find_map(Event::decision)?;
+        if asked > decision.attempt {
+            return Some(asked);
+        }
+        let approved = approval::is_given(&self.state, decision, command.order()?, standing);
+        approved.then(|| decision.attempt.saturating_add(1))
     }
 
     fn remember(&mut self, key: (u8, SmolStr), ticket: Ticket) {
@@ -168,13 +178,22 @@ impl StrategyActor {
 /// An id that comes again must ask the same thing again: another order under an old id is a fault of the
 /// caller's, and the old answer would be wrong for it.
 fn same_content(recorded: &[Event], command: &Command, id: &SmolStr) -> Result<(), Failure> {
+    let decision = recorded.iter().find_map(Event::decision);
+    // With an approval comes a token, which the engine may show when it asks again, and need not.
+    let token_free = decision.is_some_and(|decision| decision.attempt > 0 || approval::is_missing(decision));
+    let same_order = |before: &Order, order: &Order| {
+        before == order || token_free && *before == Order { token: before.token.clone(), ..order.clone() }
+    };
     let before = Command::of(recorded);
     let same = match (&before, command) {
-        // A decision made again after a kill stands under the key of the request it answers.
+        // A decision made again stands under the key of the request it answers.
         (
             Some(Command::CheckOrder { order: before, .. }),
             Command::CheckOrder { order, .. } | Command::ReceiveSignal { order, .. },
-        ) => before == order,
+        ) => same_order(before, order),
+        (Some(Command::ReceiveSignal { signal: said, order: before }), Command::ReceiveSignal { signal, order }) => {
+            said == signal && same_order(before, order)
+        }
         (Some(before), command) => before == command,
         (None, _) => false,
     };
@@ -217,10 +236,11 @@ impl Handler<Decide> for StrategyActor {
     }
 }
 
-impl Handler<Inspect> for StrategyActor {
-    type Result = Option<Restored<strategy::State>>;
+impl<T: 'static> Handler<Look<T>> for StrategyActor {
+    type Result = Option<T>;
 
-    fn handle(&mut self, _: Inspect, _: &mut Context<Self>) -> Self::Result {
-        Some(self.restored())
+    /// Who looks must not end the strategy: one that panics sees nothing.
+    fn handle(&mut self, Look(see): Look<T>, _: &mut Context<Self>) -> Self::Result {
+        catch_unwind(AssertUnwindSafe(|| see(&self.id, &self.state, self.version, self.last_at))).ok()
     }
 }

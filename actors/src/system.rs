@@ -19,7 +19,7 @@ use smol_str::SmolStr;
 use tokio::sync::oneshot;
 
 use crate::answer::{Failure, Recorded};
-use crate::gate::{Adopt, GateActor};
+use crate::gate::{Adopt, GateActor, Ping};
 use crate::journal::{JournalError, Route};
 use crate::keeper::Job;
 use crate::shard::Surroundings;
@@ -27,11 +27,11 @@ use crate::strategy::said;
 
 /// The system as of one version of its stream.
 #[derive(Clone, Debug)]
-pub(crate) struct View {
+pub struct View {
     /// The version.
-    pub(crate) version: Version,
+    pub version: Version,
     /// The state.
-    pub(crate) state: system::State,
+    pub state: system::State,
 }
 
 /// A command for the system; `None` only makes sure that a policy is in force.
@@ -166,6 +166,12 @@ impl SystemActor {
 
 impl Actor for SystemActor {
     type Context = Context<Self>;
+}
+
+impl Handler<Ping> for SystemActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut Context<Self>) {}
 }
 
 impl Handler<Change> for SystemActor {

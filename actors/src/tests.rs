@@ -23,6 +23,9 @@ use ephor_snapshots::{Keyframes, Misfit, Restored, Spacing, restore};
 use crate::shard::DecideFn;
 use crate::{Config, Failure, Governor, Recorded, Request, Threads};
 
+mod approvals;
+mod overview;
+
 const AT: Timestamp = Timestamp::from_nanos(1_700_000_000_000_000_000);
 
 fn id(text: &str) -> SourceId {

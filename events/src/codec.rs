@@ -7,9 +7,12 @@
 //! What a commit says once (its instrument, its key, its trace) is lifted out of the payloads and put back
 //! on reading: the first byte of a payload says which.
 
+use std::sync::Arc;
+
 use bincode::config::{Configuration, Limit, LittleEndian, Varint, standard};
 use ephor_governance::event::{Event, Scope, Subject};
 use ephor_governance::ids::{Actor, InstrumentId, SourceId};
+use ephor_governance::policy::{Policy, PolicyId};
 use ephor_governance::record::{KeyKind, cause_within};
 use ephor_governance::units::Timestamp;
 use serde::de::DeserializeOwned;
@@ -103,6 +106,9 @@ pub const fn type_and_schema(event: &Event) -> (u16, u16) {
         Event::StrategyResumed { .. } => (18, 1),
         Event::LevelSet { .. } => (19, 1),
         Event::ActorFaulted { .. } => (20, 1),
+        Event::OrderApproved { .. } => (21, 1),
+        Event::OrderDeclined { .. } => (22, 1),
+        Event::PolicyProposed { .. } => (23, 1),
     }
 }
 
@@ -144,7 +150,9 @@ fn write_payload(event: &Event, to: &mut Vec<u8>) -> Result<usize, bincode::erro
         Event::TokenChanged(change) => put(change, to),
         Event::CanaryChecked(round) => put(round, to),
         Event::CanaryAlerted(alert) => put(alert, to),
-        Event::PolicyAdopted { id, policy, by, reason } => put(&(id, policy.canonical(), by, reason), to),
+        Event::PolicyAdopted { id, policy, by, reason } | Event::PolicyProposed { id, policy, by, reason } => {
+            put(&(id, policy.canonical(), by, reason), to)
+        }
         Event::KillSwitchEngaged { scope, exits_blocked, by, reason } => put(&(scope, exits_blocked, by, reason), to),
         Event::KillSwitchReleased { scope, by, reason } => put(&(scope, by, reason), to),
         Event::StrategyPaused { cause, by, reason } => put(&(cause, by, reason), to),
@@ -153,6 +161,9 @@ fn write_payload(event: &Event, to: &mut Vec<u8>) -> Result<usize, bincode::erro
             put(&(from, level, earned, evidence, by, reason), to)
         }
         Event::ActorFaulted { message } => put(message, to),
+        Event::OrderApproved { order_id, by, reason } | Event::OrderDeclined { order_id, by, reason } => {
+            put(&(order_id, by, reason), to)
+        }
     }
 }
 
@@ -360,6 +371,11 @@ fn read_payload(type_id: u16, schema: u16, bytes: &[u8]) -> Result<Event, Option
     fn get<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Option<String>> {
         unpack(bytes).map_err(Some)
     }
+    fn policy_said(bytes: &[u8]) -> Result<(PolicyId, Arc<Policy>, Actor, String), Option<String>> {
+        let (id, policy, by, reason): (_, String, _, _) = get(bytes)?;
+        let policy = serde_json::from_str(&policy).map_err(|error| Some(error.to_string()))?;
+        Ok((id, Arc::new(policy), by, reason))
+    }
     Ok(match (type_id, schema) {
         (1, 1) => {
             let (registration, level) = get(bytes)?;
@@ -378,9 +394,8 @@ fn read_payload(type_id: u16, schema: u16, bytes: &[u8]) -> Result<Event, Option
         (12, 1) => Event::CanaryChecked(get(bytes)?),
         (13, 1) => Event::CanaryAlerted(get(bytes)?),
         (14, 1) => {
-            let (id, policy, by, reason): (_, String, _, _) = get(bytes)?;
-            let policy = serde_json::from_str(&policy).map_err(|error| Some(error.to_string()))?;
-            Event::PolicyAdopted { id, policy: std::sync::Arc::new(policy), by, reason }
+            let (id, policy, by, reason) = policy_said(bytes)?;
+            Event::PolicyAdopted { id, policy, by, reason }
         }
         (15, 1) => {
             let KillSwitchEngagedV1 { scope, by, reason } = get(bytes)?;
@@ -407,6 +422,18 @@ fn read_payload(type_id: u16, schema: u16, bytes: &[u8]) -> Result<Event, Option
             Event::LevelSet { from, to, earned, evidence, by, reason }
         }
         (20, 1) => Event::ActorFaulted { message: get(bytes)? },
+        (21, 1) => {
+            let (order_id, by, reason) = get(bytes)?;
+            Event::OrderApproved { order_id, by, reason }
+        }
+        (22, 1) => {
+            let (order_id, by, reason) = get(bytes)?;
+            Event::OrderDeclined { order_id, by, reason }
+        }
+        (23, 1) => {
+            let (id, policy, by, reason) = policy_said(bytes)?;
+            Event::PolicyProposed { id, policy, by, reason }
+        }
         _unknown => return Err(None),
     })
 }

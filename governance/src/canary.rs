@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
+use crate::units::Timestamp;
 use crate::verdict::{Action, Component, Reason, Verdict};
 
 /// What follows from a component that has failed often enough.
@@ -80,6 +81,8 @@ pub struct State {
     pub acted: BTreeMap<SmolStr, FailureAction>,
     /// Whether the absence of any component has been reported.
     pub emptiness_reported: bool,
+    /// When it last spoke: the time of the last recorded round.
+    pub spoken_at: Option<Timestamp>,
 }
 
 /// The alerts that a round calls for.
@@ -113,7 +116,8 @@ pub fn decide(state: &State, round: &Round, policy: &Policy) -> Vec<Alert> {
 
 /// Counts one recorded round.
 #[must_use]
-pub fn evolve_round(mut state: State, round: &Round) -> State {
+pub fn evolve_round(mut state: State, round: &Round, at: Timestamp) -> State {
+    state.spoken_at = Some(at);
     for (component, result) in &round.results {
         match result {
             Some(_) => {
@@ -144,22 +148,47 @@ pub fn evolve(mut state: State, alert: &Alert) -> State {
     state
 }
 
+/// How many intervals the canary may be silent before nobody is watching.
+const SILENT_INTERVALS_MAX: u64 = 3;
+
+impl State {
+    /// When the canary last spoke, where it has spoken and has then been silent for too long.
+    ///
+    /// ```
+    /// use ephor_governance::canary::{Policy, State};
+    /// use ephor_governance::units::Timestamp;
+    /// let (start, policy) = (Timestamp::default(), Policy::default());
+    /// let state = State { spoken_at: Some(start), ..State::default() };
+    /// assert_eq!(state.silent_since(start.plus_seconds(90), &policy), None, "three intervals of thirty seconds");
+    /// assert_eq!(state.silent_since(start.plus_seconds(91), &policy), Some(start));
+    /// ```
+    #[must_use]
+    pub fn silent_since(&self, at: Timestamp, policy: &Policy) -> Option<Timestamp> {
+        let silence_max = SILENT_INTERVALS_MAX * u64::from(policy.interval_seconds);
+        self.spoken_at.filter(|spoken_at| at > spoken_at.plus_seconds(silence_max))
+    }
+}
+
 /// What the canary says of an order. A kill speaks through the kill switch, which stays latched.
 #[must_use]
-pub fn assess(state: &State) -> Verdict {
+pub fn assess(state: &State, at: Timestamp, policy: &Policy) -> Verdict {
     let components_failed = u32::try_from(state.acted.len()).unwrap_or(u32::MAX);
-    if components_failed == 0 {
-        let reason = if state.emptiness_reported { Reason::CanaryNoComponents } else { Reason::ComponentClear };
-        return Verdict::allow(Component::Canary, reason);
-    }
-    let reason = Reason::CanaryUnhealthy { components_failed };
     let stands_still = state.acted.values().any(|action| match action {
         FailureAction::Kill | FailureAction::Pause => true,
         FailureAction::Alert => false,
     });
     if stands_still {
-        Verdict::reject(Component::Canary, Action::Pause, reason)
-    } else {
-        Verdict::allow(Component::Canary, reason)
+        return Verdict::reject(Component::Canary, Action::Pause, Reason::CanaryUnhealthy { components_failed });
     }
+    if let Some(since) = state.silent_since(at, policy) {
+        return Verdict::reject(Component::Canary, Action::Block, Reason::CanarySilent { since });
+    }
+    let reason = if components_failed > 0 {
+        Reason::CanaryUnhealthy { components_failed }
+    } else if state.emptiness_reported {
+        Reason::CanaryNoComponents
+    } else {
+        Reason::ComponentClear
+    };
+    Verdict::allow(Component::Canary, reason)
 }

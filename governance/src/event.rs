@@ -208,6 +208,36 @@ pub enum Event {
         /// What it said.
         message: String,
     },
+    /// A person approved an order that waited.
+    OrderApproved {
+        /// Which.
+        order_id: SourceId,
+        /// Who.
+        by: Actor,
+        /// Why.
+        reason: String,
+    },
+    /// A person said no to an order that waited.
+    OrderDeclined {
+        /// Which.
+        order_id: SourceId,
+        /// Who.
+        by: Actor,
+        /// Why.
+        reason: String,
+    },
+    /// A person put a policy forward for others to adopt.
+    PolicyProposed {
+        /// What it is known by.
+        id: PolicyId,
+        /// The whole policy.
+        #[serde(with = "crate::policy::recorded")]
+        policy: Arc<Policy>,
+        /// Who.
+        by: Actor,
+        /// Why.
+        reason: String,
+    },
 }
 
 impl Event {
@@ -235,11 +265,14 @@ impl Event {
             Self::StrategyResumed { .. } => "StrategyResumed",
             Self::LevelSet { .. } => "LevelSet",
             Self::ActorFaulted { .. } => "ActorFaulted",
+            Self::OrderApproved { .. } => "OrderApproved",
+            Self::OrderDeclined { .. } => "OrderDeclined",
+            Self::PolicyProposed { .. } => "PolicyProposed",
         }
     }
 
     /// Every name, in the order of the variants.
-    pub const NAMES: [&'static str; 20] = [
+    pub const NAMES: [&'static str; 23] = [
         "StrategyRegistered",
         "BaselineRecorded",
         "SignalReceived",
@@ -260,6 +293,9 @@ impl Event {
         "StrategyResumed",
         "LevelSet",
         "ActorFaulted",
+        "OrderApproved",
+        "OrderDeclined",
+        "PolicyProposed",
     ];
 
     /// The gate's answer, where that is what happened.
@@ -285,6 +321,9 @@ impl Event {
                 Subject { instrument: Some(instrument), id: Some(id), order: None }
             }
             Self::AccountUpdated(account) => Subject::known_by(&mut account.id),
+            Self::OrderApproved { order_id, .. } | Self::OrderDeclined { order_id, .. } => {
+                Subject { instrument: None, id: None, order: Some(order_id) }
+            }
             Self::MaturityTransitioned(_)
             | Self::HealthUpdated(_)
             | Self::DriftAlerted(_)
@@ -292,6 +331,7 @@ impl Event {
             | Self::CanaryChecked(_)
             | Self::CanaryAlerted(_)
             | Self::PolicyAdopted { .. }
+            | Self::PolicyProposed { .. }
             | Self::KillSwitchEngaged { .. }
             | Self::KillSwitchReleased { .. }
             | Self::StrategyPaused { .. }

@@ -166,35 +166,9 @@ pub fn decide(
 ) -> Decided {
     let policy = &*context.system.policy;
     let at = context.at;
-    let registration = strategy.registration.as_ref();
-    let shared = context.system.account.as_ref();
-    let known = strategy.positions.as_ref();
-    let currency = order.currency.as_ref().or(registration.map(|r| &r.currency));
-    let equity_shared = || {
-        shared.and_then(|account| {
-            impact::converted(account.equity, &account.currency, currency?, &policy.impact_classifier)
-        })
-    };
-    let account = Account {
-        multiplier: registration.map_or(Amount::ONE, |r| r.multiplier),
-        currency,
-        equity: order.equity.or_else(equity_shared),
-        position_qty: order
-            .position_qty
-            .or_else(|| known.map(|p| p.get(&order.instrument).copied().unwrap_or_default())),
-        open_positions: order
-            .open_positions
-            .or_else(|| shared.and_then(|account| account.open_positions))
-            .or_else(|| known.map(|p| u32::try_from(p.len()).unwrap_or(u32::MAX))),
-    };
-    let mut facts = Facts::gather(order, &account, &policy.impact_classifier);
-    if order.leverage.is_none() {
-        // The account's figure stands before this order, the derived one sees this instrument only.
-        facts.leverage = facts.leverage.max(shared.and_then(|account| account.leverage));
-    }
+    let facts = facts(strategy, order, context);
     let level_before = strategy.maturity.level;
     let kill = assess_kill(context.system, id, order);
-
     if order.reduce_only {
         let (_, tier) = impact::assess(&facts, level_before, true, &policy.impact_classifier);
         let clear = |component| Verdict::allow(component, Reason::OrderReducesOnly);
@@ -241,7 +215,7 @@ pub fn decide(
     let verdicts = vec![
         kill,
         assess_pause(strategy),
-        canary::assess(&context.system.canary),
+        canary::assess(&context.system.canary, at, &policy.canary),
         maturity,
         drift::assess(
             &strategy.drift,
@@ -262,6 +236,35 @@ pub fn decide(
         uses_left: uses_left.saturating_sub(1),
     });
     Decided { decision, transition, token }
+}
+
+/// What is known of an order's impact, from the order itself or from the record.
+pub(crate) fn facts(strategy: &strategy::State, order: &Order, context: &strategy::Context<'_>) -> Facts {
+    let policy = &context.system.policy.impact_classifier;
+    let registration = strategy.registration.as_ref();
+    let shared = context.system.account.as_ref();
+    let known = strategy.positions.as_ref();
+    let currency = order.currency.as_ref().or(registration.map(|r| &r.currency));
+    let equity_shared =
+        || shared.and_then(|account| impact::converted(account.equity, &account.currency, currency?, policy));
+    let account = Account {
+        multiplier: registration.map_or(Amount::ONE, |r| r.multiplier),
+        currency,
+        equity: order.equity.or_else(equity_shared),
+        position_qty: order
+            .position_qty
+            .or_else(|| known.map(|p| p.get(&order.instrument).copied().unwrap_or_default())),
+        open_positions: order
+            .open_positions
+            .or_else(|| shared.and_then(|account| account.open_positions))
+            .or_else(|| known.map(|p| u32::try_from(p.len()).unwrap_or(u32::MAX))),
+    };
+    let mut facts = Facts::gather(order, &account, policy);
+    if order.leverage.is_none() {
+        // The account's figure stands before this order, the derived one sees this instrument only.
+        facts.leverage = facts.leverage.max(shared.and_then(|account| account.leverage));
+    }
+    facts
 }
 
 fn conclude(

@@ -5,9 +5,10 @@
 //! So the same commands give the same events on every machine, and a recorded decision can be made
 //! again and compared.
 //!
-//! One file is one component: `maturity`, `health`, `impact`, `drift`, `token`, `canary`; `gate` merges
-//! what they say, `strategy` and `system` are the two kinds of stream.
+//! One file is one component: `maturity`, `health`, `impact`, `drift`, `token`, `canary`; `approval`
+//! keeps what waits for people; `gate` merges what they say, `strategy` and `system` are the two kinds of stream.
 
+pub mod approval;
 pub mod canary;
 pub mod drift;
 pub mod error;

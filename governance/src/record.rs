@@ -48,6 +48,8 @@ impl strategy::Command {
             | Self::Resume { .. }
             | Self::SetLevel { .. }
             | Self::RevokeTokens { .. }
+            | Self::ApproveOrder { .. }
+            | Self::DeclineOrder { .. }
             | Self::RecordFault { .. } => None,
         }
     }
@@ -66,6 +68,8 @@ impl strategy::Command {
             | Self::SetLevel { .. }
             | Self::IssueToken(_)
             | Self::RevokeTokens { .. }
+            | Self::ApproveOrder { .. }
+            | Self::DeclineOrder { .. }
             | Self::RecordFault { .. } => None,
         }
     }
@@ -84,6 +88,8 @@ impl strategy::Command {
             | Self::SetLevel { .. }
             | Self::IssueToken(_)
             | Self::RevokeTokens { .. }
+            | Self::ApproveOrder { .. }
+            | Self::DeclineOrder { .. }
             | Self::RecordFault { .. } => None,
         }
     }
@@ -103,6 +109,8 @@ impl strategy::Command {
             | Self::SetLevel { .. }
             | Self::IssueToken(_)
             | Self::RevokeTokens { .. }
+            | Self::ApproveOrder { .. }
+            | Self::DeclineOrder { .. }
             | Self::RecordFault { .. } => None,
         }
     }
@@ -115,6 +123,7 @@ impl system::Command {
         match self {
             Self::UpdateAccount(account) => Some((KeyKind::Account, account.id.text())),
             Self::AdoptPolicy { .. }
+            | Self::ProposePolicy { .. }
             | Self::EngageKillSwitch { .. }
             | Self::ReleaseKillSwitch { .. }
             | Self::RecordCanaryRound(_) => None,
@@ -156,6 +165,9 @@ pub fn cause_within(events: &[Event], index: usize) -> Option<usize> {
         | Event::StrategyPaused { cause: PauseCause::Operator, .. }
         | Event::StrategyResumed { .. }
         | Event::LevelSet { .. }
-        | Event::ActorFaulted { .. } => root,
+        | Event::ActorFaulted { .. }
+        | Event::OrderApproved { .. }
+        | Event::OrderDeclined { .. }
+        | Event::PolicyProposed { .. } => root,
     }
 }

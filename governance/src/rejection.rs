@@ -55,6 +55,18 @@ pub enum Rejection {
     /// No such token is active.
     #[error("no such token is active")]
     UnknownToken,
+    /// No order of this id waits for approval.
+    #[error("order {order_id:?} does not wait for approval")]
+    NotWaiting {
+        /// The order.
+        order_id: String,
+    },
+    /// The same person has approved before, and it takes another.
+    #[error("{by} has approved it already: another person must")]
+    ApprovedBefore {
+        /// Who.
+        by: String,
+    },
     /// An id came again with other content.
     #[error("id {id:?} was recorded before with other content")]
     IdReused {

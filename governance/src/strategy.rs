@@ -4,12 +4,13 @@
 //! (health, drift, a pause, a demotion) is decided together and recorded together.
 
 mod state;
+mod tokens;
 
 pub use state::{State, Totals, evolve, rescaled};
 
 use crate::drift::Comparison;
 use crate::event::{ClosedTrade, Event, PauseCause, RecordedBaseline, Registration};
-use crate::ids::{Actor, StrategyId, TokenId};
+use crate::ids::{Actor, SourceId, StrategyId, TokenId};
 use crate::maturity::Level;
 use crate::order::{Order, OrderReport, Signal};
 use crate::rejection::{Rejection, said};
@@ -90,6 +91,24 @@ pub enum Command {
         /// Why.
         reason: String,
     },
+    /// Approve an order that waits; the last approval it takes issues a token for exactly that order.
+    ApproveOrder {
+        /// Which.
+        order_id: SourceId,
+        /// Who.
+        by: Actor,
+        /// Why.
+        reason: String,
+    },
+    /// Say no to an order that waits; where it had been approved, its token is taken back.
+    DeclineOrder {
+        /// Which.
+        order_id: SourceId,
+        /// Who.
+        by: Actor,
+        /// Why.
+        reason: String,
+    },
     /// Its actor failed and was rebuilt.
     RecordFault {
         /// What it said.
@@ -131,6 +150,14 @@ impl Command {
                 Some(Self::RevokeTokens { id, by: by.clone(), reason: reason.clone() })
             }
             Event::ActorFaulted { message } => Some(Self::RecordFault { message: message.clone() }),
+            Event::OrderApproved { order_id, by, reason } => {
+                let (order_id, by, reason) = (order_id.clone(), by.clone(), reason.clone());
+                Some(Self::ApproveOrder { order_id, by, reason })
+            }
+            Event::OrderDeclined { order_id, by, reason } => {
+                let (order_id, by, reason) = (order_id.clone(), by.clone(), reason.clone());
+                Some(Self::DeclineOrder { order_id, by, reason })
+            }
             Event::TokenChanged(token::Event::Used { .. } | token::Event::Expired { .. })
             | Event::AccountUpdated(_)
             | Event::MaturityTransitioned(_)
@@ -139,6 +166,7 @@ impl Command {
             | Event::CanaryChecked(_)
             | Event::CanaryAlerted(_)
             | Event::PolicyAdopted { .. }
+            | Event::PolicyProposed { .. }
             | Event::KillSwitchEngaged { .. }
             | Event::KillSwitchReleased { .. } => None,
         }
@@ -178,6 +206,8 @@ pub fn decide(
         | Command::SetLevel { .. }
         | Command::IssueToken(_)
         | Command::RevokeTokens { .. }
+        | Command::ApproveOrder { .. }
+        | Command::DeclineOrder { .. }
             if state.registration.is_none() =>
         {
             return Err(Rejection::UnknownStrategy);
@@ -213,8 +243,10 @@ pub fn decide(
             said("reason", reason)?;
             vec![set_level(state, *to, *without_evidence, by, reason, context)?]
         }
-        Command::IssueToken(grant) => vec![issue_token(state, grant, context)?],
-        Command::RevokeTokens { id, by, reason } => revoke_tokens(state, id.as_ref(), by, reason, context.at)?,
+        Command::IssueToken(grant) => vec![tokens::issue(state, grant, context)?],
+        Command::RevokeTokens { id, by, reason } => tokens::revoke(state, id.as_ref(), by, reason, context.at)?,
+        Command::ApproveOrder { order_id, by, reason } => tokens::approve(state, id, order_id, by, reason, context)?,
+        Command::DeclineOrder { order_id, by, reason } => tokens::decline(state, order_id, by, reason, context.at)?,
     };
     let expired = token::expire(&state.tokens, context.at);
     Ok(expired.into_iter().map(Event::TokenChanged).chain(follow).collect())
@@ -379,47 +411,4 @@ fn set_level(
         return Err(Rejection::EvidenceMissing { from, to, evidence });
     }
     Ok(Event::LevelSet { from, to, earned, evidence, by: by.clone(), reason: reason.to_owned() })
-}
-
-fn issue_token(state: &State, grant: &Grant, context: &Context<'_>) -> Result<Event, Rejection> {
-    let policy = &context.system.policy.execution_tokens;
-    let expired = |token: &&token::Active| token.grant.expires_at <= context.at;
-    let active = u32::try_from(state.tokens.active.len() - state.tokens.active.values().filter(expired).count())
-        .unwrap_or(u32::MAX);
-    if active >= policy.active_max {
-        return Err(Rejection::TooManyTokens { active, active_max: policy.active_max });
-    }
-    if grant.uses_max == 0 {
-        return Err(invalid("uses_max", "must be at least 1"));
-    }
-    if grant.expires_at <= context.at {
-        return Err(invalid("expires_at", format!("{} is not after now, {}", grant.expires_at, context.at)));
-    }
-    if grant.expires_at > context.at.plus_seconds(policy.ttl_seconds_max) {
-        return Err(invalid("expires_at", format!("a token lives at most {} seconds", policy.ttl_seconds_max)));
-    }
-    above_zero_if_given("notional_usd_max", grant.notional_usd_max)?;
-    let known =
-        state.tokens.active.contains_key(&grant.id) || state.tokens.ended.iter().any(|(id, _, _)| *id == grant.id);
-    if known {
-        return Err(Rejection::IdReused { id: grant.id.to_string() });
-    }
-    Ok(Event::TokenChanged(token::Event::Issued(grant.clone())))
-}
-
-fn revoke_tokens(
-    state: &State,
-    id: Option<&TokenId>,
-    by: &Actor,
-    reason: &str,
-    at: Timestamp,
-) -> Result<Vec<Event>, Rejection> {
-    said("reason", reason)?;
-    // What has run out of time ends as expired, in the same commit.
-    let named = state.tokens.active.values().map(|token| &token.grant);
-    let named = named.filter(|grant| grant.expires_at > at && id.is_none_or(|id| *id == grant.id));
-    let revoked =
-        |grant: &Grant| token::Event::Revoked { id: grant.id.clone(), by: by.clone(), reason: reason.to_owned() };
-    let events: Vec<Event> = named.map(|grant| Event::TokenChanged(revoked(grant))).collect();
-    if events.is_empty() { Err(Rejection::UnknownToken) } else { Ok(events) }
 }

@@ -30,6 +30,25 @@ pub struct Kill {
     pub exits_blocked: bool,
 }
 
+/// A policy that was put forward and waits to be adopted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// What the policy is known by.
+    pub id: PolicyId,
+    /// The whole policy.
+    #[serde(with = "crate::policy::recorded")]
+    pub policy: Arc<Policy>,
+    /// Who put it forward.
+    pub by: Actor,
+    /// When.
+    pub since: Timestamp,
+    /// Why.
+    pub reason: String,
+}
+
+/// How many proposals may wait; beyond that the oldest is forgotten.
+pub const PROPOSALS_MAX: usize = 16;
+
 /// The system's stream, folded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -40,6 +59,8 @@ pub struct State {
     pub policy_id: PolicyId,
     /// Whether a policy has been adopted in the log, or this is still the default.
     pub policy_adopted: bool,
+    /// Policies put forward, one entry a policy, newest last; the newest [`PROPOSALS_MAX`] of them.
+    pub proposals: Vec<Proposal>,
     /// Kill switches engaged.
     pub kills: BTreeMap<Scope, Kill>,
     /// The account as last stated.
@@ -55,6 +76,7 @@ impl Default for State {
             policy_id: policy.id(),
             policy: Arc::new(policy),
             policy_adopted: false,
+            proposals: Vec::new(),
             kills: BTreeMap::new(),
             account: None,
             canary: canary::State::default(),
@@ -101,6 +123,17 @@ pub enum Command {
         /// Why.
         reason: String,
     },
+    /// Put a policy forward: it changes nothing until it is adopted.
+    ProposePolicy {
+        /// What it is known by: [`Policy::id`].
+        id: PolicyId,
+        /// The policy; it is validated as one that is adopted.
+        policy: Arc<Policy>,
+        /// Who.
+        by: Actor,
+        /// Why.
+        reason: String,
+    },
     /// Throw a kill switch.
     EngageKillSwitch {
         /// What it covers.
@@ -136,6 +169,10 @@ impl Command {
                 let (policy, by, reason) = (policy.clone(), by.clone(), reason.clone());
                 Some(Self::AdoptPolicy { id: *id, policy, by, reason })
             }
+            Event::PolicyProposed { id, policy, by, reason } => {
+                let (policy, by, reason) = (policy.clone(), by.clone(), reason.clone());
+                Some(Self::ProposePolicy { id: *id, policy, by, reason })
+            }
             Event::KillSwitchEngaged { scope, exits_blocked, by, reason } => Some(Self::EngageKillSwitch {
                 scope: scope.clone(),
                 exits_blocked: *exits_blocked,
@@ -161,7 +198,9 @@ impl Command {
             | Event::StrategyPaused { .. }
             | Event::StrategyResumed { .. }
             | Event::LevelSet { .. }
-            | Event::ActorFaulted { .. } => None,
+            | Event::ActorFaulted { .. }
+            | Event::OrderApproved { .. }
+            | Event::OrderDeclined { .. } => None,
         }
     }
 }
@@ -189,15 +228,17 @@ const CANARY: &str = "canary";
 pub fn decide(state: &State, command: &Command) -> Result<Vec<Event>, Rejection> {
     match command {
         Command::AdoptPolicy { id, policy, by, reason } => {
-            policy
-                .validate()
-                .map_err(|error| Rejection::InvalidPolicy { field: error.field, problem: error.problem })?;
-            if state.policy_adopted && *id == state.policy_id {
-                return Err(Rejection::NothingToChange { what: "this policy is already in force" });
-            }
-            said("reason", reason)?;
+            fit_to_adopt(state, *id, policy, reason)?;
             let (policy, by, reason) = (policy.clone(), by.clone(), reason.clone());
             Ok(vec![Event::PolicyAdopted { id: *id, policy, by, reason }])
+        }
+        Command::ProposePolicy { id, policy, by, reason } => {
+            fit_to_adopt(state, *id, policy, reason)?;
+            if state.proposals.iter().any(|proposal| proposal.id == *id) {
+                return Err(Rejection::NothingToChange { what: "this policy is already proposed" });
+            }
+            let (policy, by, reason) = (policy.clone(), by.clone(), reason.clone());
+            Ok(vec![Event::PolicyProposed { id: *id, policy, by, reason }])
         }
         Command::EngageKillSwitch { scope, exits_blocked, by, reason } => {
             said("reason", reason)?;
@@ -235,6 +276,15 @@ pub fn decide(state: &State, command: &Command) -> Result<Vec<Event>, Rejection>
     }
 }
 
+/// What adopting asks of a policy; proposing asks the same, or a proposal could never be adopted.
+fn fit_to_adopt(state: &State, id: PolicyId, policy: &Policy, reason: &str) -> Result<(), Rejection> {
+    policy.validate().map_err(|error| Rejection::InvalidPolicy { field: error.field, problem: error.problem })?;
+    if state.policy_adopted && id == state.policy_id {
+        return Err(Rejection::NothingToChange { what: "this policy is already in force" });
+    }
+    said("reason", reason)
+}
+
 fn engaged(scope: &Scope, exits_blocked: bool, by: &Actor, reason: &str) -> Event {
     Event::KillSwitchEngaged { scope: scope.clone(), exits_blocked, by: by.clone(), reason: reason.to_owned() }
 }
@@ -247,6 +297,14 @@ pub fn evolve(mut state: State, event: &Event, at: Timestamp) -> State {
             state.policy_id = *id;
             state.policy = policy.clone();
             state.policy_adopted = true;
+            state.proposals.retain(|proposal| proposal.id != *id);
+        }
+        Event::PolicyProposed { id, policy, by, reason } => {
+            state.proposals.retain(|proposal| proposal.id != *id);
+            let surplus = (state.proposals.len() + 1).saturating_sub(PROPOSALS_MAX);
+            state.proposals.drain(..surplus.min(state.proposals.len()));
+            let (policy, by, reason) = (policy.clone(), by.clone(), reason.clone());
+            state.proposals.push(Proposal { id: *id, policy, by, since: at, reason });
         }
         Event::KillSwitchEngaged { scope, exits_blocked, by, reason } => {
             let kill = Kill { by: by.clone(), since: at, reason: reason.clone(), exits_blocked: *exits_blocked };
@@ -256,7 +314,7 @@ pub fn evolve(mut state: State, event: &Event, at: Timestamp) -> State {
             state.kills.remove(scope);
         }
         Event::AccountUpdated(account) => state.account = Some(account.clone()),
-        Event::CanaryChecked(round) => state.canary = canary::evolve_round(state.canary, round),
+        Event::CanaryChecked(round) => state.canary = canary::evolve_round(state.canary, round, at),
         Event::CanaryAlerted(alert) => state.canary = canary::evolve(state.canary, alert),
         Event::StrategyRegistered { .. }
         | Event::BaselineRecorded(_)
@@ -271,7 +329,9 @@ pub fn evolve(mut state: State, event: &Event, at: Timestamp) -> State {
         | Event::StrategyPaused { .. }
         | Event::StrategyResumed { .. }
         | Event::LevelSet { .. }
-        | Event::ActorFaulted { .. } => {}
+        | Event::ActorFaulted { .. }
+        | Event::OrderApproved { .. }
+        | Event::OrderDeclined { .. } => {}
     }
     state
 }

@@ -158,7 +158,8 @@ pub fn expire(state: &State, at: Timestamp) -> Vec<Event> {
     over.map(|token| Event::Expired { id: token.grant.id.clone(), expired_at: token.grant.expires_at }).collect()
 }
 
-/// The token that covers an order, if one does: the one presented, else the one that expires first.
+/// The token that covers an order, if one does: the one presented, else one for this very order, else the one
+/// that expires first.
 #[must_use]
 pub fn covering<'a>(
     state: &'a State,
@@ -169,7 +170,10 @@ pub fn covering<'a>(
     let fits = |token: &&Active| token.grant.expires_at > at && token.grant.mismatch(order, notional_usd).is_none();
     match &order.token {
         Some(id) => state.active.get(id).filter(fits),
-        None => state.active.values().filter(fits).min_by_key(|token| (token.grant.expires_at, &token.grant.id)),
+        None => state.active.values().filter(fits).min_by_key(|token| {
+            let Grant { order_id, expires_at, id, .. } = &token.grant;
+            (order_id.is_none(), expires_at, id)
+        }),
     }
 }
 

@@ -266,6 +266,53 @@ pub enum Reason {
     GateTimeout,
     /// The actor that should have answered has failed; never found in a log.
     ActorFaulted,
+    /// The canary has spoken before and has been silent for too long: nobody is watching.
+    CanarySilent {
+        /// When it last spoke.
+        since: Timestamp,
+    },
+}
+
+impl Reason {
+    /// `CATEGORY_CONDITION`, as it stands in every JSON.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::ComponentClear => "COMPONENT_CLEAR",
+            Self::OrderReducesOnly => "ORDER_REDUCES_ONLY",
+            Self::KillEngaged { .. } => "KILL_ENGAGED",
+            Self::StrategyPaused { .. } => "STRATEGY_PAUSED",
+            Self::CanaryUnhealthy { .. } => "CANARY_UNHEALTHY",
+            Self::CanaryNoComponents => "CANARY_NO_COMPONENTS",
+            Self::MaturityLevelTooLow { .. } => "MATURITY_LEVEL_TOO_LOW",
+            Self::MaturitySizingCapped { .. } => "MATURITY_SIZING_CAPPED",
+            Self::MaturityApprovalRequired { .. } => "MATURITY_APPROVAL_REQUIRED",
+            Self::MaturityDemotionDue { .. } => "MATURITY_DEMOTION_DUE",
+            Self::MaturityAutonomous { .. } => "MATURITY_AUTONOMOUS",
+            Self::HealthDegraded { .. } => "HEALTH_DEGRADED",
+            Self::HealthGood { .. } => "HEALTH_GOOD",
+            Self::ImpactWithinLevel { .. } => "IMPACT_WITHIN_LEVEL",
+            Self::ImpactAboveLevel { .. } => "IMPACT_ABOVE_LEVEL",
+            Self::ImpactApprovalRequired { .. } => "IMPACT_APPROVAL_REQUIRED",
+            Self::DriftNoBaseline => "DRIFT_NO_BASELINE",
+            Self::DriftSampleTooSmall { .. } => "DRIFT_SAMPLE_TOO_SMALL",
+            Self::DriftWithinBounds { .. } => "DRIFT_WITHIN_BOUNDS",
+            Self::DriftBeyondReduce { .. } => "DRIFT_BEYOND_REDUCE",
+            Self::DriftBeyondPause { .. } => "DRIFT_BEYOND_PAUSE",
+            Self::TokenNotNeeded => "TOKEN_NOT_NEEDED",
+            Self::TokenCovers { .. } => "TOKEN_COVERS",
+            Self::TokenMissing => "TOKEN_MISSING",
+            Self::TokenUnknown { .. } => "TOKEN_UNKNOWN",
+            Self::TokenExpired { .. } => "TOKEN_EXPIRED",
+            Self::TokenSpent { .. } => "TOKEN_SPENT",
+            Self::TokenOutOfScope { .. } => "TOKEN_OUT_OF_SCOPE",
+            Self::JournalUnavailable => "JOURNAL_UNAVAILABLE",
+            Self::StrategyUnknown => "STRATEGY_UNKNOWN",
+            Self::GateTimeout => "GATE_TIMEOUT",
+            Self::ActorFaulted => "ACTOR_FAULTED",
+            Self::CanarySilent { .. } => "CANARY_SILENT",
+        }
+    }
 }
 
 /// One component's answer to one order.

@@ -8,7 +8,7 @@ use ephor_governance::policy::Policy;
 use ephor_governance::system;
 use ephor_governance::verdict::{Action, Component, Reason};
 
-use crate::given::{World, kill, order, read, reason_of};
+use crate::given::{World, kill, order, read, reason_of, second};
 
 fn world(action_on_failure: FailureAction) -> World {
     let mut world = World::at_level(Level::Autonomous);
@@ -114,4 +114,34 @@ fn nothing_registered_is_itself_an_alert_once() {
     assert_eq!(*reason_of(&world.check(order("order-1")), Component::Canary), Reason::CanaryNoComponents);
     round(&mut world, &[("feed", true)]);
     assert_eq!(alerts(&round(&mut world, &[])), [Alert::NothingRegistered]);
+}
+
+#[test]
+fn a_canary_that_has_spoken_and_then_not_for_three_intervals_blocks_new_exposure_until_it_speaks() {
+    let mut world = world(FailureAction::Kill);
+    world.at = second(1_000_000);
+    assert_eq!(world.check(order("order-0")).action, Action::Allow, "it has never spoken");
+    round(&mut world, &[("feed", true)]);
+    let since = world.at;
+    world.at = since.plus_seconds(90);
+    assert_eq!(world.check(order("order-1")).action, Action::Allow);
+    world.at = since.plus_seconds(91);
+    let silent = world.check(order("order-2"));
+    assert_eq!((silent.action, silent.decided_by), (Action::Block, Component::Canary));
+    assert_eq!(*reason_of(&silent, Component::Canary), Reason::CanarySilent { since });
+    assert_eq!(world.check(Order { reduce_only: true, ..order("order-3") }).action, Action::Allow);
+    round(&mut world, &[("feed", true)]);
+    assert_eq!(world.check(order("order-4")).action, Action::Allow);
+}
+
+#[test]
+fn a_failure_that_pauses_still_pauses_when_the_canary_falls_silent() {
+    let mut world = world(FailureAction::Pause);
+    for _ in 0..3 {
+        round(&mut world, &[("feed", false)]);
+    }
+    world.at = world.at.plus_seconds(1_000);
+    let decision = world.check(order("order-1"));
+    assert_eq!(*reason_of(&decision, Component::Canary), Reason::CanaryUnhealthy { components_failed: 1 });
+    assert_eq!(decision.action, Action::Pause);
 }

@@ -78,6 +78,10 @@ fn order_id() -> impl Strategy<Value = String> {
     (0..20_u32).prop_map(|n| format!("order-{n}"))
 }
 
+fn person() -> impl Strategy<Value = &'static str> {
+    select(vec!["alice", "bob", "carol"])
+}
+
 pub(crate) fn any_order() -> impl Strategy<Value = Order> {
     let size = (order_id(), 1..5_000_i64, option::weighted(0.8, 1..200_i64), any::<bool>(), any::<bool>());
     let account = (
@@ -191,6 +195,12 @@ pub(crate) fn strategy_command() -> impl Strategy<Value = Command> {
         2 => option::of(0..15_u32).prop_map(|number| Command::RevokeTokens {
             id: number.map(|number| read(&format!("token-{number}"))), by: read("alice"), reason: "test".to_owned(),
         }),
+        3 => (order_id(), person()).prop_map(|(order_id, by)| Command::ApproveOrder {
+            order_id: read(&order_id), by: read(by), reason: "test".to_owned(),
+        }),
+        1 => (order_id(), person()).prop_map(|(order_id, by)| Command::DeclineOrder {
+            order_id: read(&order_id), by: read(by), reason: "test".to_owned(),
+        }),
         1 => Just(Command::RecordFault { message: "it fell over".to_owned() }),
     ]
 }
@@ -211,6 +221,12 @@ fn system_command() -> impl Strategy<Value = system::Command> {
             id: policy.id(),
             policy: Arc::new(policy),
             by: read("alice"),
+            reason: "test".to_owned(),
+        }),
+        any_policy().prop_map(|policy| system::Command::ProposePolicy {
+            id: policy.id(),
+            policy: Arc::new(policy),
+            by: read("bob"),
             reason: "test".to_owned(),
         }),
         (scope(), any::<bool>()).prop_map(|(scope, exits_blocked)| given::kill(scope, exits_blocked)),

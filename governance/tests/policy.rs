@@ -139,3 +139,52 @@ fn a_policy_id_is_read_as_it_is_written_and_nothing_else_is() {
         assert!(serde_json::from_str::<PolicyId>(wrong).is_err(), "{wrong}");
     }
 }
+
+fn propose(policy: &Policy) -> system::Command {
+    let policy = std::sync::Arc::new(policy.clone());
+    system::Command::ProposePolicy { id: policy.id(), policy, by: read("bob"), reason: "fewer losses".into() }
+}
+
+fn with_streak(losses: u32) -> Policy {
+    let mut policy = Policy::default();
+    policy.maturity.demotion_loss_streak = losses;
+    policy
+}
+
+#[test]
+fn a_proposal_changes_nothing_until_it_is_adopted_and_is_gone_then() {
+    let mut world = World::empty();
+    world.tell_system(&propose(&with_streak(5))).unwrap();
+    let [proposal] = &world.system.proposals[..] else { panic!("one proposal") };
+    assert_eq!((proposal.id, proposal.by.as_str()), (with_streak(5).id(), "bob"));
+    assert_eq!(world.system.policy_id, Policy::default().id());
+    world.adopt(with_streak(6));
+    assert_eq!(world.system.proposals.len(), 1, "another one was adopted");
+    world.adopt(with_streak(5));
+    assert!(world.system.proposals.is_empty());
+}
+
+#[test]
+fn a_proposal_is_held_to_what_adopting_asks() {
+    let mut world = World::empty();
+    let invalid = world.tell_system(&propose(&with_streak(0)));
+    assert!(matches!(invalid, Err(Rejection::InvalidPolicy { field: "maturity.demotion_loss_streak", .. })));
+    world.adopt(with_streak(5));
+    let in_force = Rejection::NothingToChange { what: "this policy is already in force" };
+    assert_eq!(world.tell_system(&propose(&with_streak(5))), Err(in_force));
+    world.tell_system(&propose(&with_streak(6))).unwrap();
+    let proposed = Rejection::NothingToChange { what: "this policy is already proposed" };
+    assert_eq!(world.tell_system(&propose(&with_streak(6))), Err(proposed));
+}
+
+#[test]
+fn only_the_newest_proposals_are_kept() {
+    let mut world = World::empty();
+    for losses in 1..=20 {
+        world.tell_system(&propose(&with_streak(losses))).unwrap();
+    }
+    let streaks: Vec<u32> =
+        world.system.proposals.iter().map(|proposal| proposal.policy.maturity.demotion_loss_streak).collect();
+    assert_eq!(streaks.len(), system::PROPOSALS_MAX);
+    assert_eq!(streaks, (5..=20).collect::<Vec<_>>());
+}

@@ -1,20 +1,23 @@
 //! What holds for every history, shrunk to the smallest counterexample where it does not.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use ephor_governance::drift::Metric;
 use ephor_governance::event::Event;
 use ephor_governance::gate::{self, Sizing};
+use ephor_governance::ids::{SourceId, TokenId};
 use ephor_governance::maturity::{self, Level};
 use ephor_governance::order::Order;
 use ephor_governance::strategy::{self, Command};
 use ephor_governance::trade::{Measured, Trade};
 use ephor_governance::units::{Amount, Multiplier, Timestamp};
 use ephor_governance::verdict::{Action, Component, Reason, Verdict};
-use ephor_governance::{health, system};
+use ephor_governance::{health, system, token};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::given::{World, amount, baseline, decision, grant, order, read, set_level, trade};
+use crate::given::{World, amount, baseline, critical_order, decision, grant, order, read, set_level, trade};
 use crate::histories::{any_amount, any_event, any_order, history, level, money, play, strategy_command};
 
 fn verdict() -> impl Strategy<Value = Verdict> {
@@ -142,6 +145,48 @@ proptest! {
             prop_assert!(stops);
         } else {
             prop_assert_eq!((decision.action, decision.multiplier), (Action::Allow, Multiplier::ONE));
+        }
+    }
+
+    /// Orders of two ids that wait at the top and below, people who speak for and against them, and time.
+    #[test]
+    fn an_approval_takes_its_people_and_is_used_once(
+        steps in vec((0..5_u32, 0..2_usize, select(vec!["alice", "bob", "carol"]), 0..200_u64), 0..60),
+        level in select(vec![Level::Gated, Level::Autonomous]),
+    ) {
+        let mut world = World::at_level(level);
+        let orders = if level == Level::Gated { [order("a"), order("b")] } else { ["a", "b"].map(critical_order) };
+        let needed = if level == Level::Gated { 1 } else { 2 };
+        let mut approvals = [(); 2].map(|()| BTreeSet::new());
+        let mut granted: BTreeMap<TokenId, (SourceId, u32)> = BTreeMap::new();
+        for (act, which, by, seconds) in steps {
+            world.at = world.at.plus_seconds(seconds);
+            let (order, by, reason) = (orders[which].clone(), read(by), "test".to_owned());
+            let command = match act {
+                0 => Command::DeclineOrder { order_id: order.id, by, reason },
+                1 => Command::CheckOrder { order, attempt: 1 },
+                _ => Command::ApproveOrder { order_id: order.id, by, reason },
+            };
+            for event in world.tell(&command).unwrap_or_default() {
+                match event {
+                    Event::OrderApproved { by, .. } => prop_assert!(approvals[which].insert(by), "the same person twice"),
+                    Event::OrderDeclined { .. } | Event::DecisionMade(_) => approvals[which].clear(),
+                    Event::TokenChanged(token::Event::Issued(grant)) => {
+                        prop_assert_eq!((grant.uses_max, approvals[which].len()), (1, needed));
+                        granted.insert(grant.id, (grant.order_id.unwrap(), 1));
+                    }
+                    Event::TokenChanged(token::Event::Used { id, order_id, .. }) => {
+                        let (covered, uses_left) = granted.get_mut(&id).unwrap();
+                        prop_assert_eq!((&*covered, *uses_left), (&order_id, 1));
+                        *uses_left = 0;
+                    }
+                    Event::TokenChanged(token::Event::Expired { id, .. } | token::Event::Revoked { id, .. }) => {
+                        let (covered, _) = granted.remove(&id).unwrap();
+                        approvals[usize::from(covered.as_str() == "b")].clear();
+                    }
+                    other => prop_assert!(false, "{other:?}"),
+                }
+            }
         }
     }
 

@@ -12,6 +12,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test looks for one event or reason among all")]
 #![expect(clippy::float_cmp, reason = "the figures compared are steps of a table, not results of sums")]
 
+mod approval;
 mod canary;
 mod commands;
 mod drift;

@@ -23,7 +23,7 @@ pub mod timeline;
 pub mod what_if;
 pub mod why;
 
-pub use ephor_snapshots::{KillView, SystemView};
+pub use ephor_snapshots::{KillView, ProposalView, SystemView};
 pub use error::ReplayError;
 pub use nearest::nearest;
 pub use system::covers;

@@ -94,7 +94,10 @@ impl Kind {
             | Event::KillSwitchReleased { .. }
             | Event::StrategyPaused { .. }
             | Event::StrategyResumed { .. }
-            | Event::ActorFaulted { .. } => Turn::None,
+            | Event::ActorFaulted { .. }
+            | Event::OrderApproved { .. }
+            | Event::OrderDeclined { .. }
+            | Event::PolicyProposed { .. } => Turn::None,
         };
         Self { type_id, turn }
     }

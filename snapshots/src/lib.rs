@@ -15,4 +15,4 @@ pub use keyframes::{Ignored, Kept, Keyframes, SaveError};
 pub use restore::{Evolve, RestoreError, Restored, restore};
 pub use saved::{Ending, Misfit, folded_by};
 pub use spacing::Spacing;
-pub use system::{KillView, SystemView};
+pub use system::{KillView, ProposalView, SystemView};

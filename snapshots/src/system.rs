@@ -1,7 +1,9 @@
 //! The system's state as programs read it, and as its digest is taken.
 
 use ephor_governance::event::{Account, Scope};
+use ephor_governance::ids::Actor;
 use ephor_governance::policy::{Policy, PolicyId};
+use ephor_governance::units::Timestamp;
 use ephor_governance::{canary, system};
 use serde::Serialize;
 
@@ -15,6 +17,8 @@ pub struct SystemView<'a> {
     pub policy_adopted: bool,
     /// The policy in force, in the canonical form it has in the log.
     pub policy: Policy,
+    /// Policies put forward, newest last.
+    pub proposals: Vec<ProposalView<'a>>,
     /// Kill switches engaged.
     pub kills: Vec<KillView<'a>>,
     /// The account as last stated.
@@ -39,10 +43,33 @@ impl<'a> From<&'a system::State> for SystemView<'a> {
             policy_id: state.policy_id,
             policy_adopted: state.policy_adopted,
             policy: recorded(&state.policy),
+            proposals: state.proposals.iter().map(ProposalView::from).collect(),
             kills: state.kills.iter().map(|(scope, kill)| KillView { scope, kill }).collect(),
             account: state.account.as_ref(),
             canary: &state.canary,
         }
+    }
+}
+
+/// A policy that was put forward.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProposalView<'a> {
+    /// What the policy is known by.
+    pub id: PolicyId,
+    /// Who put it forward.
+    pub by: &'a Actor,
+    /// When.
+    pub since: Timestamp,
+    /// Why.
+    pub reason: &'a str,
+    /// The whole policy, in the canonical form it has in the log.
+    pub policy: Policy,
+}
+
+impl<'a> From<&'a system::Proposal> for ProposalView<'a> {
+    fn from(proposal: &'a system::Proposal) -> Self {
+        let system::Proposal { id, policy, by, since, reason } = proposal;
+        Self { id: *id, by, since: *since, reason, policy: recorded(policy) }
     }
 }
 

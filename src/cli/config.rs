@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::flags::Flags;
 use super::print::{self, GOOD, LEFT, styled};
 use super::{CliError, Exit, Global};
+use crate::serve::tls::Certificate;
 use crate::settings::{Effective, Origin, Settings, Sources};
 
 /// Show and check the settings
@@ -75,7 +76,7 @@ fn row(Effective { field, value, origin }: &Effective) -> Value {
 fn checked(global: &Global, flags: &Flags) -> Result<Exit, CliError> {
     let settings = Settings::load(global.config.as_deref(), &flags.given())?;
     if let Some(tls) = &settings.server.tls {
-        tls.server_config()?;
+        Certificate::read(tls)?.config()?;
     }
     if global.json {
         print::json(&json!({ "ok": true }))?;

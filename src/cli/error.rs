@@ -100,6 +100,12 @@ pub enum CliError {
     /// Rows could not be written.
     #[error("export the rows failed")]
     Export(#[from] crate::export::ExportError),
+    /// The service could not be started, or ended with an error.
+    #[error(transparent)]
+    Serve(#[from] crate::serve::ServeError),
+    /// Keys could not be read or changed.
+    #[error(transparent)]
+    Keys(#[from] crate::keys::KeysError),
     /// What replay, audit or why could not do.
     #[error(transparent)]
     Replay(#[from] ephor_replay::ReplayError),
@@ -127,6 +133,7 @@ impl CliError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Replay(error) if error.is_callers() => 2,
+            Self::Keys(error) if error.is_callers() => 2,
             Self::NoLog { .. }
             | Self::Usage(_)
             | Self::Settings(_)
@@ -142,6 +149,8 @@ impl CliError {
             | Self::File { .. }
             | Self::Output(_)
             | Self::Export(_)
+            | Self::Serve(_)
+            | Self::Keys(_)
             | Self::Replay(_) => 3,
         }
     }

@@ -1,5 +1,6 @@
 //! The command line: one file a command, each with its arguments, its help and an example.
 
+mod api_key;
 mod audit;
 mod bisect;
 mod completions;
@@ -11,6 +12,7 @@ mod export;
 mod feed;
 mod flags;
 mod history;
+mod keys;
 mod kill;
 mod operator;
 mod policy;
@@ -19,6 +21,7 @@ mod rejects;
 mod replay;
 mod run;
 mod sentence;
+mod serve;
 mod snapshots;
 mod state;
 mod step;
@@ -68,6 +71,7 @@ pub struct Global {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Args),
+    Serve(serve::Args),
     Strategies(strategies::Args),
     State(state::Args),
     History(history::Args),
@@ -85,6 +89,8 @@ enum Command {
     Policy(policy::Args),
     Strategy(strategy::Args),
     Token(token::Args),
+    ApiKey(api_key::Args),
+    Keys(keys::Args),
     Kill(kill::KillArgs),
     Rearm(kill::RearmArgs),
     Config(config::Args),
@@ -99,6 +105,7 @@ pub fn main() -> ExitCode {
     let global = &cli.global;
     let done = match &cli.command {
         Command::Run(args) => run::run(global, args),
+        Command::Serve(args) => serve::run(global, args),
         Command::Strategies(args) => strategies::run(global, args),
         Command::State(args) => state::run(global, args),
         Command::History(args) => history::run(global, args),
@@ -116,6 +123,8 @@ pub fn main() -> ExitCode {
         Command::Policy(args) => policy::run(global, args),
         Command::Strategy(args) => strategy::run(global, args),
         Command::Token(args) => token::run(global, args),
+        Command::ApiKey(args) => api_key::run(global, args),
+        Command::Keys(args) => keys::run(global, args),
         Command::Kill(args) => kill::kill(global, args),
         Command::Rearm(args) => kill::rearm(global, args),
         Command::Config(args) => config::run(global, args),

@@ -50,16 +50,27 @@ pub(super) fn ask(
     id: &StrategyId,
     command: impl AsyncFnOnce(&Session) -> Result<Command, CliError>,
 ) -> Result<Exit, CliError> {
-    let recorded = store::govern(global, terms, async |session| {
+    let recorded = record(global, terms, id, trace(), command)?;
+    say(global, id.as_str(), &recorded)
+}
+
+/// Asks something of a strategy, as an operator.
+pub(super) fn record(
+    global: &Global,
+    terms: Terms,
+    id: &StrategyId,
+    trace: SmolStr,
+    command: impl AsyncFnOnce(&Session) -> Result<Command, CliError>,
+) -> Result<Recorded, CliError> {
+    store::govern(global, terms, async |session| {
         let command = command(&session).await?;
         if !matches!(command, Command::Register(_)) {
             // Says which name may have been meant.
             ephor_replay::at::known(session.governor.reader(), id)?;
         }
-        let request = Request { strategy: id.clone(), command, at: session.now(), trace: trace(), occurred_at: None };
+        let request = Request { strategy: id.clone(), command, at: session.now(), trace, occurred_at: None };
         Ok(session.governor.ask(request).await?)
-    })?;
-    say(global, id.as_str(), &recorded)
+    })
 }
 
 /// Changes something for all strategies, and says what was recorded.
@@ -71,7 +82,7 @@ pub(super) fn change(global: &Global, terms: Terms, command: system::Command) ->
 }
 
 /// An operator's act is tied to nothing else, so it gets an id of its own.
-fn trace() -> SmolStr {
+pub(super) fn trace() -> SmolStr {
     SmolStr::new(uuid::Uuid::now_v7().to_string())
 }
 
@@ -95,28 +106,38 @@ pub(super) fn system_now(session: &Session) -> Result<system::State, CliError> {
 
 fn say(global: &Global, stream: &str, recorded: &Recorded) -> Result<Exit, CliError> {
     if global.json {
-        let events: Vec<Value> = recorded
-            .events
-            .iter()
-            .zip(recorded.seq.0..)
-            .map(|(event, seq)| json!({ "seq": seq, "type": event.name(), "data": event_json(event) }))
-            .collect();
-        print::json(&json!({
-            "stream": stream,
-            "seq": recorded.seq,
-            "version": recorded.version,
-            "at": recorded.at,
-            "repeat": recorded.repeat,
-            "events": events,
-        }))?;
-        return Ok(Exit::Done);
+        print::json(&as_json(stream, recorded))?;
+    } else {
+        print::out(as_text(stream, recorded))?;
     }
+    Ok(Exit::Done)
+}
+
+/// What was recorded, for programs.
+pub(super) fn as_json(stream: &str, recorded: &Recorded) -> Value {
+    let events: Vec<Value> = recorded
+        .events
+        .iter()
+        .zip(recorded.seq.0..)
+        .map(|(event, seq)| json!({ "seq": seq, "type": event.name(), "data": event_json(event) }))
+        .collect();
+    json!({
+        "stream": stream,
+        "seq": recorded.seq,
+        "version": recorded.version,
+        "at": recorded.at,
+        "repeat": recorded.repeat,
+        "events": events,
+    })
+}
+
+/// What was recorded, for people: a line an event.
+pub(super) fn as_text(stream: &str, recorded: &Recorded) -> String {
     let mut text = String::new();
     for (event, seq) in recorded.events.iter().zip(recorded.seq.0..) {
         let said = styled(sentence::style(event), sentence::of(event));
         let place = styled(DIM, format_args!("(seq {seq})"));
         text.extend([stream, ": ", &said, " ", &place, "\n"]);
     }
-    print::out(text)?;
-    Ok(Exit::Done)
+    text
 }

@@ -89,6 +89,9 @@ pub(super) fn of(event: &Event) -> String {
             format!("set from {from} to {to}{earned} by {by}: {reason}")
         }
         Event::ActorFaulted { message } => format!("its actor failed and was rebuilt: {message}"),
+        Event::OrderApproved { order_id, by, reason } => format!("order {order_id} approved by {by}: {reason}"),
+        Event::OrderDeclined { order_id, by, reason } => format!("order {order_id} declined by {by}: {reason}"),
+        Event::PolicyProposed { id, by, reason, .. } => format!("policy {id} proposed by {by}: {reason}"),
     }
 }
 
@@ -97,6 +100,7 @@ pub(super) fn style(event: &Event) -> Style {
     match event {
         Event::MaturityTransitioned(maturity::Event::Promoted { .. })
         | Event::StrategyResumed { .. }
+        | Event::OrderApproved { .. }
         | Event::KillSwitchReleased { .. }
         | Event::CanaryAlerted(canary::Alert::Recovered { .. }) => GOOD,
         Event::MaturityTransitioned(maturity::Event::Demoted { .. })
@@ -107,7 +111,9 @@ pub(super) fn style(event: &Event) -> Style {
         Event::DriftAlerted(alert) if alert.edge == Edge::Cleared => GOOD,
         Event::DriftAlerted(_)
         | Event::LevelSet { .. }
+        | Event::OrderDeclined { .. }
         | Event::PolicyAdopted { .. }
+        | Event::PolicyProposed { .. }
         | Event::CanaryAlerted(canary::Alert::NothingRegistered) => WARN,
         Event::HealthUpdated(_) | Event::CanaryChecked(_) | Event::SignalReceived(_) | Event::OrderReported(_) => DIM,
         Event::StrategyRegistered { .. }

@@ -9,7 +9,7 @@ use ephor_governance::ids::StrategyId;
 use ephor_governance::strategy::State;
 use ephor_governance::units::Timestamp;
 use ephor_governance::verdict::Action;
-use ephor_governance::{system, token};
+use ephor_governance::{approval, system, token};
 use ephor_replay::at::{Moment, Point, strategy_at, system_at};
 use ephor_replay::fold::{Digest, digest_of_strategy, digest_of_system};
 use ephor_replay::happened::{Happened, Reading, strategy_by, system_by};
@@ -223,6 +223,7 @@ fn strategy_text(
     drift_text(&mut page, state, system);
     page.section("Tokens");
     tokens_text(&mut page, &state.tokens);
+    approvals_text(&mut page, &state.approvals);
     totals_text(&mut page, state);
 
     page.section("Positions");
@@ -287,6 +288,21 @@ fn tokens_text(page: &mut Page, tokens: &token::State) {
     }
 }
 
+fn approvals_text(page: &mut Page, approvals: &approval::State) {
+    if approvals.waiting.is_empty() {
+        return;
+    }
+    page.section("Waiting for approval");
+    for waiting in &approvals.waiting {
+        let (given, needed) = (waiting.approvals.len(), waiting.approvals_needed());
+        let given = match &waiting.token {
+            Some(token) => format!("approved with token {token}"),
+            None => format!("{given} of {} given", Counted(needed as u64, "approval")),
+        };
+        page.line(&waiting.order.id, format_args!("since {}, {given}", time(waiting.since)));
+    }
+}
+
 fn totals_text(page: &mut Page, state: &State) {
     let totals = &state.totals;
     page.section("Since it came under governance");
@@ -305,6 +321,10 @@ fn system_text(moment: &Moment<system::State>, reading: Option<&Reading>, digest
     page.section("Policy");
     let adopted = if state.policy_adopted { "" } else { " (the default; nobody has adopted one)" };
     page.line("id", format_args!("{}{adopted}", state.policy_id));
+    for proposal in &state.proposals {
+        let (id, since) = (proposal.id, time(proposal.since));
+        page.line("proposed", format_args!("{id} by {} since {since}: {}", proposal.by, proposal.reason));
+    }
     page.section("Kill switches");
     for (scope, kill) in &state.kills {
         let exits = if kill.exits_blocked { ", exits too" } else { "" };
@@ -325,6 +345,7 @@ fn system_text(moment: &Moment<system::State>, reading: Option<&Reading>, digest
         }
     }
     page.section("Canary");
+    page.line("last spoke", state.canary.spoken_at.map_or_else(|| "never".to_owned(), time));
     for (component, failures) in &state.canary.failures {
         page.line(component, format_args!("{failures} failures in a row"));
     }

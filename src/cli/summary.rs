@@ -240,7 +240,10 @@ fn told(event: &Event, commit: &[Event]) -> Option<Told> {
         | Event::PolicyAdopted { .. }
         | Event::KillSwitchEngaged { .. }
         | Event::KillSwitchReleased { .. }
-        | Event::ActorFaulted { .. } => None,
+        | Event::ActorFaulted { .. }
+        | Event::OrderApproved { .. }
+        | Event::OrderDeclined { .. }
+        | Event::PolicyProposed { .. } => None,
     }
 }
 

@@ -1,12 +1,15 @@
 //! `ephor token`: short, revocable permissions that say exactly what they permit.
 
+mod verify;
+
 use clap::Subcommand;
 use comfy_table::{Cell, Color};
 use ephor_events::{Reader, StreamId};
+use ephor_governance::event::Event;
 use ephor_governance::ids::{InstrumentId, SourceId, StrategyId, TokenId};
 use ephor_governance::order::Side;
 use ephor_governance::strategy::{self, Command};
-use ephor_governance::token::{Active, Grant};
+use ephor_governance::token::{self, Active, Grant};
 use ephor_governance::units::{Amount, Timestamp};
 use ephor_snapshots::restore;
 use serde::Serialize;
@@ -15,9 +18,11 @@ use smol_str::SmolStr;
 use super::operator::{self, Who, Why};
 use super::print::{self, LEFT, RIGHT};
 use super::{CliError, Exit, Global};
+use crate::keys::Claims;
+use crate::keys::signing::Signer;
 use crate::store::{self, Terms};
 
-/// Issue, list and revoke execution tokens
+/// Issue, check, list and revoke execution tokens
 #[derive(clap::Args)]
 #[command(after_help = "Example: ephor token issue MEANREV-EURUSD --side buy --max-notional-usd 50000 --by alice")]
 pub(super) struct Args {
@@ -28,14 +33,18 @@ pub(super) struct Args {
 #[derive(Subcommand)]
 enum Act {
     Issue(Issue),
+    Verify(verify::Args),
     List(List),
     Revoke(Revoke),
 }
 
 /// Permit orders of a strategy, within a scope and for a while
 #[derive(clap::Args)]
-#[command(after_help = "What is not said is not limited, but the uses (1) and the time (the policy's).\n\n\
-                        Example: ephor token issue MEANREV-EURUSD --order O-20240131-17 --by alice")]
+#[command(
+    after_help = "What is not said is not limited, but the uses (1) and the time (the policy's). Prints the token \
+                        signed, for whoever checks it with `ephor token verify`.\n\n\
+                        Example: ephor token issue MEANREV-EURUSD --order O-20240131-17 --by alice"
+)]
 struct Issue {
     /// Which strategy
     strategy: StrategyId,
@@ -97,23 +106,8 @@ fn side(text: &str) -> Result<Side, String> {
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
     match &args.act {
-        Act::Issue(issue) => {
-            let issued_by = issue.who.name()?;
-            operator::ask(global, Terms::default(), &issue.strategy, async |session| {
-                let policy = operator::system_now(session)?.policy;
-                let ttl = issue.ttl_seconds.unwrap_or(policy.execution_tokens.ttl_seconds_default);
-                Ok(Command::IssueToken(Grant {
-                    id: TokenId::recorded(SmolStr::new(uuid::Uuid::now_v7().to_string())),
-                    instruments: issue.instruments.clone(),
-                    side: issue.side,
-                    notional_usd_max: issue.max_notional_usd,
-                    order_id: issue.order.clone(),
-                    uses_max: issue.uses,
-                    expires_at: session.now().plus_seconds(ttl),
-                    issued_by,
-                }))
-            })
-        }
+        Act::Issue(issue) => sign(global, issue),
+        Act::Verify(args) => verify::run(global, args),
         Act::List(list) => show(global, list.strategy.as_ref()),
         Act::Revoke(revoke) => {
             let (id, by, reason) = (revoke.token.clone(), revoke.who.name()?, revoke.why.reason.clone());
@@ -122,6 +116,47 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
             })
         }
     }
+}
+
+/// Records the issue of a token, then signs what was recorded.
+fn sign(global: &Global, issue: &Issue) -> Result<Exit, CliError> {
+    let issued_by = issue.who.name()?;
+    let mut signer = None;
+    let trace = operator::trace();
+    let recorded = operator::record(global, Terms::default(), &issue.strategy, trace.clone(), async |session| {
+        // Before anything is recorded: a token that cannot be signed is not issued.
+        signer = Some(Signer::open(&global.data, session.now())?);
+        let policy = operator::system_now(session)?.policy;
+        let ttl = issue.ttl_seconds.unwrap_or(policy.execution_tokens.ttl_seconds_default);
+        Ok(Command::IssueToken(Grant {
+            id: TokenId::recorded(SmolStr::new(uuid::Uuid::now_v7().to_string())),
+            instruments: issue.instruments.clone(),
+            side: issue.side,
+            notional_usd_max: issue.max_notional_usd,
+            order_id: issue.order.clone(),
+            uses_max: issue.uses,
+            expires_at: session.now().plus_seconds(ttl),
+            issued_by,
+        }))
+    })?;
+    let grant = recorded.events.iter().find_map(|event| {
+        if let Event::TokenChanged(token::Event::Issued(grant)) = event { Some(grant.clone()) } else { None }
+    });
+    let text = match grant.zip(signer) {
+        Some((grant, signer)) => Some(signer.sign(&Claims::new(issue.strategy.clone(), grant, recorded.at, trace))?),
+        None => None,
+    };
+    if global.json {
+        let mut said = operator::as_json(issue.strategy.as_str(), &recorded);
+        if let Some((said, text)) = said.as_object_mut().zip(text) {
+            said.insert("signed".to_owned(), text.into());
+        }
+        print::json(&said)?;
+    } else {
+        let said = operator::as_text(issue.strategy.as_str(), &recorded);
+        print::out(format_args!("{said}{}\n", text.unwrap_or_default()))?;
+    }
+    Ok(Exit::Done)
 }
 
 #[derive(Serialize)]

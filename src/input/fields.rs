@@ -97,14 +97,19 @@ impl<'a> Fields<'a> {
 
     /// The text of a field, `None` where it is missing or null.
     pub(super) fn text(&self, name: &'static str) -> Result<Option<Cow<'a, str>>, Refusal> {
+        self.text_within(name, TEXT_BYTES_MAX)
+    }
+
+    /// The text of a field that may be this long, bytes.
+    pub(super) fn text_within(&self, name: &'static str, most: usize) -> Result<Option<Cow<'a, str>>, Refusal> {
         let Some(raw) = self.value(name) else { return Ok(None) };
         if !raw.starts_with('"') {
             return Err(Refusal::field(Code::FieldMalformed, name, format!("expected a text, found {}", quoted(raw))));
         }
         let Borrowed(text) = serde_json::from_str(raw)
             .map_err(|_| Refusal::field(Code::FieldMalformed, name, format!("not a text: {}", quoted(raw))))?;
-        if text.len() > TEXT_BYTES_MAX {
-            let problem = format!("a text has at most {TEXT_BYTES_MAX} bytes, found {}", text.len());
+        if text.len() > most {
+            let problem = format!("a text has at most {most} bytes, found {}", text.len());
             return Err(Refusal::field(Code::FieldTooLong, name, problem));
         }
         Ok(Some(text))
@@ -198,6 +203,15 @@ impl<'a> Fields<'a> {
             }
             None => Ok(Some(fields)),
         }
+    }
+
+    /// The values of a list, as they were written.
+    pub(super) fn list(&self, name: &'static str) -> Result<Option<Vec<&'a str>>, Refusal> {
+        let Some(raw) = self.value(name) else { return Ok(None) };
+        let values: Vec<&'a RawValue> = serde_json::from_str(raw).map_err(|_| {
+            Refusal::field(Code::FieldMalformed, name, format!("expected a list, found {}", quoted(raw)))
+        })?;
+        Ok(Some(values.into_iter().map(RawValue::get).collect()))
     }
 
     /// The one text that stands for a value of any shape: names in order, no white space, numbers as written.

@@ -12,6 +12,6 @@ mod refusal;
 mod source;
 
 pub use lines::{LINE_BYTES_MAX, Line, Lines, SHOWN_BYTES};
-pub use parse::{Asked, Entry, Parser};
+pub use parse::{Asked, Check, Entry, Parser};
 pub use refusal::{Code, Refusal};
 pub use source::{Input, open};

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use ephor_actors::Request;
 use ephor_governance::drift::{Baseline, Metric};
 use ephor_governance::event::{Account, RecordedBaseline, Registration};
-use ephor_governance::ids::{SourceId, StrategyId};
+use ephor_governance::ids::{SourceId, StrategyId, TokenId};
 use ephor_governance::order::{Intent, Order, OrderReport, OrderStatus, Side, Signal};
 use ephor_governance::strategy::Command;
 use ephor_governance::trade::{Direction, Trade};
@@ -23,6 +23,11 @@ use super::refusal::{Code, Refusal};
 const EARLIEST: Timestamp = Timestamp::from_nanos(315_532_800 * 1_000_000_000);
 /// How far a clock may be ahead of ours, seconds.
 const AHEAD_SECONDS_MAX: u64 = 86_400;
+
+/// How a signed token begins.
+const SIGNED: &str = "v4.public.";
+/// The longest signed token, bytes.
+const SIGNED_BYTES_MAX: usize = 8 << 10;
 
 const SIDES: [(&str, Side); 2] = [("BUY", Side::Buy), ("SELL", Side::Sell)];
 const DIRECTIONS: [(&str, Direction); 2] = [("LONG", Direction::Long), ("SHORT", Direction::Short)];
@@ -83,10 +88,26 @@ pub struct Entry {
     pub asked: Asked,
 }
 
-/// Reads lines in order; a line's time may not be before that of one already taken.
+/// What an engine asks before it sends an order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    /// Whose order it is.
+    pub strategy: StrategyId,
+    /// The order.
+    pub order: Order,
+    /// The caller's own trace id.
+    pub trace: Option<SmolStr>,
+    /// When the engine made the order, where it says.
+    pub occurred_at: Option<Timestamp>,
+    /// The signed token that the engine presents in place of a token's id: to be verified before the order is asked.
+    pub signed: Option<String>,
+}
+
+/// Reads lines in order. Of a recorded stream, a line's time may not be before that of one already taken.
 #[derive(Clone, Debug)]
 pub struct Parser {
     now: fn() -> Timestamp,
+    recorded: bool,
     taken: Option<Timestamp>,
 }
 
@@ -95,7 +116,52 @@ impl Parser {
     /// open for days.
     #[must_use]
     pub const fn new(now: fn() -> Timestamp) -> Self {
-        Self { now, taken: None }
+        Self { now, recorded: true, taken: None }
+    }
+
+    /// For what comes in live, from many sources: it is governed at our time, so its own may go back.
+    #[must_use]
+    pub const fn live(now: fn() -> Timestamp) -> Self {
+        Self { now, recorded: false, taken: None }
+    }
+
+    /// What an engine asks about one order: an object with the fields of a signal, `order_id` in place of `id`, and
+    /// a time where it has one. `id` stands in for an `order_id` that is not there.
+    ///
+    /// # Errors
+    /// [`Refusal`], by the first thing that is wrong.
+    pub fn check(&self, bytes: &[u8], id: Option<&SourceId>) -> Result<Check, Refusal> {
+        self.check_of(&Fields::of(text(bytes)?)?, id)
+    }
+
+    /// The checks of one request: an object with `orders`, a list of at most `most`, each as for [`Parser::check`].
+    ///
+    /// # Errors
+    /// [`Refusal`] of the request; what is wrong with one order stands in its place.
+    pub fn checks(&self, bytes: &[u8], most: usize) -> Result<Vec<Result<Check, Refusal>>, Refusal> {
+        let fields = Fields::of(text(bytes)?)?;
+        let orders = required("orders", fields.list("orders"))?;
+        if orders.is_empty() || orders.len() > most {
+            let problem = format!("expected from 1 to {most} orders, found {}", orders.len());
+            return Err(Refusal::field(Code::FieldOutOfRange, "orders", problem));
+        }
+        Ok(orders.into_iter().map(|order| self.check_of(&Fields::of(order)?, None)).collect())
+    }
+
+    fn check_of(&self, fields: &Fields<'_>, id: Option<&SourceId>) -> Result<Check, Refusal> {
+        let strategy = required("strategy_id", fields.id("strategy_id"))?;
+        let given = fields.id("order_id")?;
+        let order_id = required("order_id", Ok(given.or_else(|| id.cloned())))?;
+        let trace: Option<SourceId> = fields.id("trace_id")?;
+        let occurred_at = match fields.time("ts")? {
+            Some(_) => Some(self.moment(fields, "ts")?),
+            None => None,
+        };
+        let presented = fields.text_within("token", SIGNED_BYTES_MAX)?;
+        let signed = presented.filter(|text| text.starts_with(SIGNED)).map(Cow::into_owned);
+        let token = if signed.is_some() { None } else { fields.id("token")? };
+        let order = order(fields, order_id, token)?;
+        Ok(Check { strategy, order, trace: trace.map(|trace| trace.text()), occurred_at, signed })
     }
 
     /// What a line asks for; `None` for a blank one.
@@ -103,14 +169,12 @@ impl Parser {
     /// # Errors
     /// [`Refusal`], by the first thing that is wrong.
     pub fn line(&mut self, bytes: &[u8]) -> Result<Option<Entry>, Refusal> {
-        let line = std::str::from_utf8(bytes).map_err(|error| {
-            Refusal::line(Code::LineNotUtf8, format!("not UTF-8 from byte {} on", error.valid_up_to() + 1))
-        })?;
+        let line = text(bytes)?;
         if line.trim().is_empty() {
             return Ok(None);
         }
         let entry = self.entry(&Fields::of(line)?)?;
-        if let Some(taken) = self.taken.filter(|taken| entry.ts < *taken) {
+        if let Some(taken) = self.taken.filter(|taken| self.recorded && entry.ts < *taken) {
             let problem = format!("{} is before {taken}, which was read already", entry.ts);
             return Err(Refusal::field(Code::TimeGoingBack, "ts", problem));
         }
@@ -147,6 +211,8 @@ impl Parser {
             | Command::SetLevel { .. }
             | Command::IssueToken(_)
             | Command::RevokeTokens { .. }
+            | Command::ApproveOrder { .. }
+            | Command::DeclineOrder { .. }
             | Command::RecordFault { .. } => Some(ts),
         };
         let request = Request { strategy, command, at: ts, trace, occurred_at };
@@ -242,13 +308,19 @@ fn baseline(fields: &Fields<'_>, id: SourceId) -> Result<Command, Refusal> {
     Ok(Command::RecordBaseline(RecordedBaseline { id, period_start, period_end, baseline }))
 }
 
-fn signal(fields: &Fields<'_>, id: SourceId) -> Result<Command, Refusal> {
+fn text(bytes: &[u8]) -> Result<&str, Refusal> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        Refusal::line(Code::LineNotUtf8, format!("not UTF-8 from byte {} on", error.valid_up_to() + 1))
+    })
+}
+
+fn order(fields: &Fields<'_>, id: SourceId, token: Option<TokenId>) -> Result<Order, Refusal> {
     let price = match fields.amount("price", Range::Any)? {
         Some(price) => Some(price),
         None => fields.amount("ref_price", Range::Any)?,
     };
-    let order = Order {
-        id: fields.id("order_id")?.unwrap_or_else(|| id.clone()),
+    Ok(Order {
+        id,
         instrument: required("instrument", fields.id("instrument"))?,
         venue: fields.id("venue")?,
         side: required("side", fields.choice("side", &SIDES))?,
@@ -262,8 +334,12 @@ fn signal(fields: &Fields<'_>, id: SourceId) -> Result<Command, Refusal> {
         position_qty: fields.amount("position_qty", Range::Any)?,
         equity: fields.amount("equity", Range::Any)?,
         open_positions: fields.count("open_positions")?,
-        token: fields.id("token")?,
-    };
+        token,
+    })
+}
+
+fn signal(fields: &Fields<'_>, id: SourceId) -> Result<Command, Refusal> {
+    let order = order(fields, fields.id("order_id")?.unwrap_or_else(|| id.clone()), fields.id("token")?)?;
     let tag = fields.text("tag")?.map(Cow::into_owned);
     let signal = Signal { id, intent: fields.choice("intent", &INTENTS)?, tag };
     Ok(Command::ReceiveSignal { signal, order })

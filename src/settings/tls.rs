@@ -6,7 +6,8 @@ use std::sync::Arc;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::server::{ResolvesServerCert, VerifierBuilderError, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 
 use super::Tls;
@@ -61,18 +62,22 @@ impl TlsError {
 }
 
 impl Tls {
+    /// The server's certificate and its key.
+    ///
+    /// # Errors
+    /// [`TlsError`]
+    pub fn certified(&self) -> Result<CertifiedKey, TlsError> {
+        let chain = certificates("server.tls.certificate", &self.certificate)?;
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(unreadable("server.tls.key", &self.key))?;
+        CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(unfit("server.tls.key", &self.key))
+    }
+
     /// What the service speaks TLS with. A client may show a certificate of `client_ca`, and need not.
     ///
     /// # Errors
     /// [`TlsError`]
-    pub fn server_config(&self) -> Result<ServerConfig, TlsError> {
+    pub fn server_config(&self, certificate: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig, TlsError> {
         let provider = Arc::new(ring::default_provider());
-        let unfit = |field, path: &Path| {
-            let path = path.to_owned();
-            move |source| TlsError::Unfit { field, path, source }
-        };
-        let certificates = certificates("server.tls.certificate", &self.certificate)?;
-        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(unreadable("server.tls.key", &self.key))?;
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(unfit("server.tls.certificate", &self.certificate))?;
@@ -80,7 +85,7 @@ impl Tls {
             None => builder.with_no_client_auth(),
             Some(path) => {
                 let mut roots = RootCertStore::empty();
-                for certificate in self::certificates("server.tls.client_ca", path)? {
+                for certificate in certificates("server.tls.client_ca", path)? {
                     roots.add(certificate).map_err(unfit("server.tls.client_ca", path))?;
                 }
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider)
@@ -90,8 +95,13 @@ impl Tls {
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        builder.with_single_cert(certificates, key).map_err(unfit("server.tls.key", &self.key))
+        Ok(builder.with_cert_resolver(certificate))
     }
+}
+
+fn unfit(field: &'static str, path: &Path) -> impl FnOnce(rustls::Error) -> TlsError {
+    let path = path.to_owned();
+    move |source| TlsError::Unfit { field, path, source }
 }
 
 fn unreadable(field: &'static str, path: &Path) -> impl FnOnce(pem::Error) -> TlsError {

@@ -159,6 +159,11 @@ pub(crate) fn reasons() -> Vec<Reason> {
     ]
 }
 
+/// The reasons that came after the golden decision with the others was written.
+pub(crate) fn later_reasons() -> Vec<Reason> {
+    vec![Reason::CanarySilent { since: at(6) }]
+}
+
 const COMPONENTS: [Component; 8] = [
     Component::KillSwitch,
     Component::Pause,
@@ -171,7 +176,11 @@ const COMPONENTS: [Component; 8] = [
 ];
 
 pub(crate) fn decision() -> Decision {
-    let verdicts = reasons().into_iter().zip(COMPONENTS.into_iter().cycle()).zip(Action::ALL.into_iter().cycle());
+    decision_with(reasons())
+}
+
+fn decision_with(reasons: Vec<Reason>) -> Decision {
+    let verdicts = reasons.into_iter().zip(COMPONENTS.into_iter().cycle()).zip(Action::ALL.into_iter().cycle());
     Decision {
         order: order(),
         action: Action::ReduceSize,
@@ -387,6 +396,8 @@ fn strategy_events() -> Vec<(&'static str, Event)> {
             },
         ),
         ("message", Event::ActorFaulted { message: "index out of bounds".to_owned() }),
+        ("full", Event::OrderApproved { order_id: "order-1".parse().unwrap(), by: ana(), reason: why() }),
+        ("full", Event::OrderDeclined { order_id: "order-1".parse().unwrap(), by: ana(), reason: why() }),
     ]
 }
 
@@ -399,6 +410,7 @@ fn decision_events() -> Vec<(&'static str, Event)> {
         ("demote", decision_of(Action::Demote, Paper, Component::Maturity, Level::Paper, Tier::High)),
         ("pause", decision_of(Action::Pause, Position, Component::Drift, Level::Constrained, Tier::Medium)),
         ("kill", decision_of(Action::Kill, None, Component::Canary, Level::Gated, Tier::Low)),
+        ("later reasons", Event::DecisionMade(Box::new(decision_with(later_reasons())))),
     ]
 }
 
@@ -470,6 +482,7 @@ fn system_events() -> Vec<(&'static str, Event)> {
         ("recovered", Event::CanaryAlerted(canary::Alert::Recovered { component: "venue".into() })),
         ("nothing registered", Event::CanaryAlerted(canary::Alert::NothingRegistered)),
         ("full", Event::PolicyAdopted { id: policy().id(), policy: Arc::new(policy()), by: ana(), reason: why() }),
+        ("full", Event::PolicyProposed { id: policy().id(), policy: Arc::new(policy()), by: ana(), reason: why() }),
         ("everything", engaged(Scope::All, true)),
         ("one strategy", engaged(one(), false)),
         ("one instrument", engaged(Scope::Instrument(instrument()), false)),

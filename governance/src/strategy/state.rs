@@ -15,7 +15,7 @@ use crate::order::{OrderReport, OrderStatus, Side};
 use crate::trade::{Measured, Outcome};
 use crate::units::{Amount, Timestamp};
 use crate::verdict::Action;
-use crate::{drift, health, maturity, token};
+use crate::{approval, drift, health, maturity, token};
 
 /// Everything since the strategy came under governance, for people to read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -65,6 +65,8 @@ pub struct State {
     pub drift: drift::State,
     /// Its tokens.
     pub tokens: token::State,
+    /// Orders that wait for approval.
+    pub approvals: approval::State,
     /// Pauses in force.
     pub pauses: Pauses,
     /// Signed open positions, once a venue has reported one.
@@ -84,6 +86,7 @@ impl Default for State {
             baseline: None,
             drift: drift::State::default(),
             tokens: token::State::default(),
+            approvals: approval::State::default(),
             pauses: BTreeMap::new(),
             positions: None,
         }
@@ -133,6 +136,13 @@ pub fn evolve(mut state: State, event: &Event, at: Timestamp) -> State {
             if let Some((_, count)) = count {
                 *count = count.saturating_add(1);
             }
+            state.approvals = approval::evolve_decided(state.approvals, decision, at);
+        }
+        Event::OrderApproved { order_id, by, .. } => {
+            state.approvals = approval::evolve_approved(state.approvals, order_id, by, at);
+        }
+        Event::OrderDeclined { order_id, .. } => {
+            state.approvals = approval::evolve_declined(state.approvals, order_id);
         }
         Event::MaturityTransitioned(transition) => {
             state.maturity = maturity::evolve(state.maturity, transition, at);
@@ -144,7 +154,10 @@ pub fn evolve(mut state: State, event: &Event, at: Timestamp) -> State {
         }
         Event::HealthUpdated(health) => state.health = *health,
         Event::DriftAlerted(alert) => state.drift = drift::evolve(state.drift, alert),
-        Event::TokenChanged(change) => state.tokens = token::evolve(state.tokens, change, at),
+        Event::TokenChanged(change) => {
+            state.approvals = approval::evolve_token(state.approvals, change);
+            state.tokens = token::evolve(state.tokens, change, at);
+        }
         Event::StrategyPaused { cause, by, reason } => {
             state.pauses.insert(*cause, Pause { by: by.clone(), since: at, reason: reason.clone() });
         }
@@ -154,6 +167,7 @@ pub fn evolve(mut state: State, event: &Event, at: Timestamp) -> State {
         | Event::CanaryChecked(_)
         | Event::CanaryAlerted(_)
         | Event::PolicyAdopted { .. }
+        | Event::PolicyProposed { .. }
         | Event::KillSwitchEngaged { .. }
         | Event::KillSwitchReleased { .. }
         | Event::ActorFaulted { .. } => {}

@@ -72,6 +72,7 @@ impl Subject for strategy::State {
             baseline,
             drift,
             tokens,
+            approvals,
             pauses,
             positions,
         } = before;
@@ -86,6 +87,7 @@ impl Subject for strategy::State {
         touched.part("baseline", baseline, &after.baseline);
         touched.part("drift", drift, &after.drift);
         touched.part("tokens", tokens, &after.tokens);
+        touched.part("approvals", approvals, &after.approvals);
         touched.part("pauses", pauses, &after.pauses);
         touched.part("positions", positions, &after.positions);
         touched.0
@@ -100,7 +102,7 @@ impl Subject for system::State {
     }
 
     fn touched(before: &Self, after: &Self) -> Vec<Path> {
-        let Self { policy_id, policy_adopted, policy, kills, account, canary } = before;
+        let Self { policy_id, policy_adopted, policy, proposals, kills, account, canary } = before;
         let mut touched = Touched::default();
         touched.whole("policy_id", policy_id, &after.policy_id);
         touched.whole("policy_adopted", policy_adopted, &after.policy_adopted);
@@ -108,6 +110,7 @@ impl Subject for system::State {
             let (before, after) = (SystemView::from(before), SystemView::from(after));
             touched.part("policy", &before.policy, &after.policy);
         }
+        touched.whole("proposals", proposals, &after.proposals);
         touched.whole("kills", kills, &after.kills);
         touched.part("account", account, &after.account);
         touched.part("canary", canary, &after.canary);

@@ -114,7 +114,10 @@ impl Path {
                 | Event::PolicyAdopted { .. }
                 | Event::KillSwitchEngaged { .. }
                 | Event::KillSwitchReleased { .. }
-                | Event::ActorFaulted { .. } => continue,
+                | Event::ActorFaulted { .. }
+                | Event::OrderApproved { .. }
+                | Event::OrderDeclined { .. }
+                | Event::PolicyProposed { .. } => continue,
             };
             self.level = mark.2.or(self.level);
             if self.met.len() < KEPT {

@@ -68,8 +68,8 @@ impl Systems {
             self.put_into_force();
         }
         let decided = match Command::of(recorded) {
-            // The other policy stands in for every one that history adopts.
-            Some(Command::AdoptPolicy { .. }) if judged => Ok(Vec::new()),
+            // The other policy stands in for every one that history proposes and adopts.
+            Some(Command::ProposePolicy { .. } | Command::AdoptPolicy { .. }) if judged => Ok(Vec::new()),
             Some(command) if judged => system::decide(&self.newest.1, &command),
             Some(_) | None => Ok(recorded.to_vec()),
         };

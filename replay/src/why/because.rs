@@ -107,7 +107,10 @@ pub(super) fn of_strategy(
         | Event::KillSwitchEngaged { .. }
         | Event::KillSwitchReleased { .. }
         | Event::StrategyResumed { .. }
-        | Event::ActorFaulted { .. } => Because::Told,
+        | Event::ActorFaulted { .. }
+        | Event::OrderApproved { .. }
+        | Event::OrderDeclined { .. }
+        | Event::PolicyProposed { .. } => Because::Told,
     })
 }
 
@@ -220,6 +223,9 @@ fn rests_on(reader: &Reader, commit: &Commit, verdict: &Verdict, walked: &Walked
         })?,
         Reason::CanaryUnhealthy { .. } | Reason::CanaryNoComponents => {
             last_of(reader, &StreamId::system(), commit.system, |event, _| matches!(event, Event::CanaryAlerted(_)))?
+        }
+        Reason::CanarySilent { .. } => {
+            last_of(reader, &StreamId::system(), commit.system, |event, _| matches!(event, Event::CanaryChecked(_)))?
         }
         Reason::StrategyPaused { by, since } => {
             let pauses = &walked.before.pauses;

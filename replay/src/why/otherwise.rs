@@ -138,7 +138,10 @@ impl Asked {
             | Event::KillSwitchReleased { .. }
             | Event::StrategyResumed { .. }
             | Event::LevelSet { .. }
-            | Event::ActorFaulted { .. } => None,
+            | Event::ActorFaulted { .. }
+            | Event::OrderApproved { .. }
+            | Event::OrderDeclined { .. }
+            | Event::PolicyProposed { .. } => None,
         }
     }
 

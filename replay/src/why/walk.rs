@@ -180,7 +180,10 @@ impl Walked {
             | Event::PolicyAdopted { .. }
             | Event::KillSwitchEngaged { .. }
             | Event::KillSwitchReleased { .. }
-            | Event::ActorFaulted { .. } => {}
+            | Event::ActorFaulted { .. }
+            | Event::OrderApproved { .. }
+            | Event::OrderDeclined { .. }
+            | Event::PolicyProposed { .. } => {}
         }
     }
 }

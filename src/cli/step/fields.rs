@@ -53,6 +53,7 @@ fn fields(state: &State) -> Vec<Valued> {
         tokens,
         pauses,
         positions,
+        approvals,
     } = state;
     let record = &maturity.evidence;
     let factor = record.profit_factor().map_or_else(|| "-".to_owned(), |factor| format!("{factor:.2}"));
@@ -99,6 +100,7 @@ fn fields(state: &State) -> Vec<Valued> {
         valued("stopped by", listed(&stopped), pauses),
         valued("drift", listed(&beyond), drift),
         valued("tokens", format!("{} active", tokens.active.len()), tokens),
+        valued("approvals", format!("{} wait", approvals.waiting.len()), approvals),
         valued("positions", open.unwrap_or_else(|| "not reported".to_owned()), positions),
         valued("decisions", listed(&decided), totals.decisions),
         valued(

@@ -1,0 +1,150 @@
+//! `ephor serve`: the service, until it is told to stop.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use actix_web::web;
+use ephor_actors::{Config, Governor};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::flags::Flags;
+use super::print::{self, DIM, WARN, styled};
+use super::{CliError, Exit, Global};
+use crate::canary::{self, Canary, Fault};
+use crate::serve::app::{App, Governed, Keys, Recovery};
+use crate::serve::tls::Certificate;
+use crate::serve::{self, Listening};
+use crate::settings::Settings;
+use crate::store::{self, Session};
+
+/// Serve the HTTP API: engines ask before every order, operators act
+#[derive(clap::Args)]
+#[command(after_help = "Whoever asks needs a key: ephor api-key create --name desk --role engine\n\n\
+                        Example: ephor serve --enabled --bind 127.0.0.1:8750")]
+pub(super) struct Args {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
+    let started = Instant::now();
+    let settings = Settings::load(global.config.as_deref(), &args.flags.given())?;
+    let keys = Keys::open(&global.data)?;
+    if settings.governance.enabled {
+        let server = &settings.server;
+        let config = Config {
+            shards: server.shards,
+            durability: settings.log.durability.into(),
+            in_flight_max: server.limits.in_flight,
+            timeout: Duration::from_millis(server.answer_timeout_ms),
+            spacing: settings.snapshots.spacing(),
+        };
+        let to_serve = settings.clone();
+        store::govern_with(&global.data, &settings, &config, async |session| {
+            let (governed, canary) = wake(session, &to_serve, &global.data, started).await?;
+            let stop = CancellationToken::new();
+            let watching = tokio::task::spawn_local(canary.watch(stop.clone()));
+            let ended = until_told(to_serve, keys, Some(governed)).await;
+            stop.cancel();
+            if watching.await.is_err() {
+                tracing::error!("the canary had died");
+            }
+            ended
+        })
+    } else {
+        print::note(format_args!(
+            "{}: governance.enabled is false, so every order is allowed and nothing is recorded",
+            styled(WARN, "not governing")
+        ));
+        store::block_on(until_told(settings, keys, None))
+    }
+}
+
+/// Makes everything ready before the first order: the policy recorded, every strategy alive, the canary's first round.
+async fn wake(
+    session: Session,
+    settings: &Settings,
+    data: &Path,
+    started: Instant,
+) -> Result<(Governed, Canary), CliError> {
+    let governor = session.governor.clone();
+    let events = governor.reader().head().seq.0;
+    governor.begin(session.now()).await?;
+    for (id, failure) in governor.load_all().await.failed {
+        tracing::error!(strategy = %id, %failure, "a strategy could not be recovered: its orders are blocked");
+    }
+    let keyframes = session.keyframes.clone();
+    let asked = governor.clone();
+    let interval = move || {
+        let seconds = asked.system_view().state.policy.canary.interval_seconds;
+        Duration::from_secs(u64::from(seconds))
+    };
+    let mut canary = Canary::new(session, &settings.canary, data, interval).map_err(serve::ServeError::from)?;
+    let (asked, within) = (governor.clone(), Duration::from_millis(settings.canary.check_timeout_ms));
+    canary.add("actors", canary::component(move || beat(asked.clone(), within)));
+    canary.round().await?;
+    let (last_round, feeds) = (canary.last_round(), canary.feeds());
+    let recovery = Recovery { took: started.elapsed(), events };
+    Ok((Governed { governor, keyframes, last_round, feeds, recovery }, canary))
+}
+
+/// Whether every gate answers.
+async fn beat(governor: Governor, within: Duration) -> Result<(), Fault> {
+    let silent = governor.heartbeat(within / 2).await;
+    if silent.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = silent.iter().map(ToString::to_string).collect();
+    Err(format!("no answer from {}", names.join(", ")).into())
+}
+
+/// Serves until a signal ends it.
+async fn until_told(settings: Settings, keys: Keys, governed: Option<Governed>) -> Result<Exit, CliError> {
+    let limit = Duration::from_secs(settings.server.shutdown_seconds);
+    let app = web::Data::new(App::new(settings, keys, governed).map_err(serve::ServeError::from)?);
+    let Listening { server, addresses, certificate } = serve::listen(&app)?;
+    let scheme = if certificate.is_some() { "https" } else { "http" };
+    for address in &addresses {
+        print::out(format_args!("listening on {scheme}://{address}\n"))?;
+    }
+    let handle = server.handle();
+    let serving = actix_web::rt::spawn(server);
+    let mut terminate = listen_for(SignalKind::terminate())?;
+    let mut interrupt = listen_for(SignalKind::interrupt())?;
+    let mut hang_up = listen_for(SignalKind::hangup())?;
+    // A key that is revoked is out within a second.
+    let mut look = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = look.tick() => app.refresh_keys(),
+            _ = hang_up.recv() => reload(&app, certificate.as_deref()),
+        }
+    }
+    print::note(styled(DIM, "stopping: no new work; what is under way is finished"));
+    app.close();
+    // What has not ended by itself within the limit is cut off; the log is closed all the same.
+    let stopped = tokio::time::timeout(limit, handle.stop(true)).await;
+    if stopped.is_err() {
+        print::note(format_args!("{}: requests were cut off after {limit:?}", styled(WARN, "stopped")));
+    }
+    match serving.await {
+        Ok(Err(source)) => Err(serve::ServeError::Server(source).into()),
+        Ok(Ok(())) | Err(_) => Ok(Exit::Done),
+    }
+}
+
+fn listen_for(kind: SignalKind) -> Result<Signal, CliError> {
+    signal(kind).map_err(|source| serve::ServeError::Server(source).into())
+}
+
+/// Reads again what can be read again while serving.
+fn reload(app: &App, certificate: Option<&Certificate>) {
+    app.refresh_keys();
+    if let Some(Err(error)) = certificate.map(Certificate::reload) {
+        tracing::error!(%error, "the certificate could not be read again: the one before stays");
+    }
+    tracing::info!("keys and certificate were read again");
+}

@@ -1,0 +1,188 @@
+//! What all handlers share: the governor, who may come in, the figures.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use ephor_actors::Governor;
+use ephor_governance::canary::Round;
+use ephor_snapshots::Keyframes;
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use prometheus::proto::MetricFamily;
+use tokio::sync::watch;
+
+use super::figures::Figures;
+use super::measured;
+use super::problem::Problem;
+use crate::canary::Feeds;
+use crate::keys::KeysError;
+use crate::keys::api::{ApiKeys, Caller};
+use crate::keys::signing::{Signer, Verifier};
+use crate::settings::Settings;
+
+/// The service as its handlers see it.
+pub struct App {
+    /// What the service was started with.
+    pub settings: Settings,
+    /// What has been counted.
+    pub figures: Figures,
+    keys: ApiKeys,
+    /// Verifies signed tokens.
+    pub verifier: Verifier,
+    /// Signs tokens.
+    pub signer: Signer,
+    rates: DefaultKeyedRateLimiter<String>,
+    governed: Option<Governed>,
+    closing: AtomicBool,
+    started: Instant,
+}
+
+/// The keys of the service: who may come in, and what its tokens are signed with.
+pub struct Keys {
+    /// Who may come in.
+    pub keys: ApiKeys,
+    /// Verifies signed tokens.
+    pub verifier: Verifier,
+    /// Signs tokens.
+    pub signer: Signer,
+}
+
+impl Keys {
+    /// The keys of a data directory; a signing key is made where there is none.
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub fn open(data: &Path) -> Result<Self, KeysError> {
+        let signer = Signer::open(data, crate::store::now())?;
+        Ok(Self { keys: ApiKeys::open(data)?, verifier: Verifier::open(data)?, signer })
+    }
+}
+
+/// What there is where governance is enabled.
+pub struct Governed {
+    /// The governor.
+    pub governor: Governor,
+    /// Keyframes of the past, where their store opened.
+    pub keyframes: Option<Keyframes>,
+    /// What the canary found last.
+    pub last_round: watch::Receiver<Arc<Round>>,
+    /// The sources that the canary watches.
+    pub feeds: Feeds,
+    /// What the start took.
+    pub recovery: Recovery,
+}
+
+/// What a start took.
+pub struct Recovery {
+    /// Until orders were taken.
+    pub took: Duration,
+    /// Events in the log.
+    pub events: u64,
+}
+
+impl App {
+    /// `governed` is `None` where governance is disabled.
+    ///
+    /// # Errors
+    /// A metric that cannot be.
+    pub fn new(settings: Settings, keys: Keys, governed: Option<Governed>) -> Result<Self, prometheus::Error> {
+        let Keys { keys, verifier, signer } = keys;
+        let limits = &settings.server.limits;
+        let at_least_one = |number: u32| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::per_second(at_least_one(limits.requests_per_second)).allow_burst(at_least_one(limits.burst));
+        Ok(Self {
+            figures: Figures::new(settings.telemetry.metrics_strategies_max)?,
+            rates: RateLimiter::keyed(quota),
+            settings,
+            keys,
+            verifier,
+            signer,
+            governed,
+            closing: AtomicBool::new(false),
+            started: Instant::now(),
+        })
+    }
+
+    /// Who may come in.
+    #[must_use]
+    pub const fn keys(&self) -> &ApiKeys {
+        &self.keys
+    }
+
+    /// The governor, where there is one.
+    #[must_use]
+    pub fn governor(&self) -> Option<&Governor> {
+        self.governed.as_ref().map(|governed| &governed.governor)
+    }
+
+    /// What is governed.
+    ///
+    /// # Errors
+    /// [`Problem::disabled`].
+    pub fn governed(&self) -> Result<&Governed, Problem> {
+        self.governed.as_ref().ok_or_else(Problem::disabled)
+    }
+
+    /// How long a request may take to be there and to be answered.
+    #[must_use]
+    pub const fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.settings.server.limits.request_timeout_ms)
+    }
+
+    /// Looks whether keys have changed on the disk.
+    pub fn refresh_keys(&self) {
+        // The public keys first: nothing is signed that could not be verified.
+        let refreshed = [self.keys.refresh(), self.verifier.refresh(), self.signer.refresh()];
+        for error in refreshed.into_iter().filter_map(Result::err) {
+            tracing::error!(%error, "keys could not be read again: whom they would let in stays outside");
+        }
+    }
+
+    /// Counts a request against its key's rate.
+    ///
+    /// # Errors
+    /// 429.
+    pub fn within_rate(&self, caller: &Caller) -> Result<(), Problem> {
+        self.rates.check_key(&caller.key_id).map_err(|_| {
+            let limits = &self.settings.server.limits;
+            let detail = format!("at most {} requests a second with one key", limits.requests_per_second);
+            let status = actix_web::http::StatusCode::TOO_MANY_REQUESTS;
+            Problem::new(status, "RATE_EXCEEDED", detail).retry_after(1).blocking()
+        })
+    }
+
+    /// Takes no new work from here on.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    /// Whether it is shutting down.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// How long the service has been up.
+    #[must_use]
+    pub fn up(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Whether the service can do its work.
+    pub async fn readiness(&self) -> super::probes::Readiness {
+        super::probes::Readiness::of(self).await
+    }
+
+    /// Everything there is to measure.
+    pub async fn measured(&self) -> Vec<MetricFamily> {
+        let mut families = self.figures.gather();
+        if let Some(governed) = &self.governed {
+            families.extend(measured::of(governed, self.settings.telemetry.metrics_strategies_max).await);
+        }
+        families.retain(|family| !family.get_metric().is_empty());
+        families.sort_by(|a, b| a.name().cmp(b.name()));
+        families
+    }
+}
