@@ -256,7 +256,10 @@ fn ask(
     let started = Instant::now();
     async move {
         let Some(asked) = asked? else { return Ok(Answered { strategy, order_id, trace, recorded: None }) };
-        let recorded = asked.await.map_err(|failure| Problem::from(failure).blocking())?;
+        let recorded = asked.await.map_err(|failure| {
+            app.figures.failed(&failure);
+            Problem::from(failure).blocking()
+        })?;
         app.figures.decided(&strategy, &recorded, started.elapsed());
         Ok(Answered { strategy, order_id, trace, recorded: Some(recorded) })
     }
