@@ -307,7 +307,8 @@ async fn take_all(app: web::Data<App>, payload: web::Payload, trace: Option<Smol
 async fn send(results: &mpsc::Sender<Bytes>, value: &impl Serialize) -> Result<(), ()> {
     let mut bytes = serde_json::to_vec(value).map_err(drop)?;
     bytes.push(b'\n');
-    results.send(bytes.into()).await.map_err(drop)
+    // A reader that takes nothing for so long has gone, whatever its connection says.
+    tokio::time::timeout(SILENCE_MAX, results.send(bytes.into())).await.map_err(drop)?.map_err(drop)
 }
 
 fn tokio_stream(receiver: mpsc::Receiver<Bytes>) -> impl Stream<Item = Result<Bytes, actix_web::Error>> {
