@@ -11,3 +11,4 @@ pub mod screen;
 pub mod serve;
 pub mod settings;
 pub mod store;
+pub mod telemetry;

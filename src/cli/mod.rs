@@ -103,7 +103,10 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    print::init_tracing(cli.global.verbose);
+    // The service sets up its own, as its settings say.
+    if !matches!(cli.command, Command::Serve(_)) {
+        print::init_tracing(cli.global.verbose);
+    }
     let global = &cli.global;
     let done = match &cli.command {
         Command::Run(args) => run::run(global, args),

@@ -17,6 +17,7 @@ use crate::serve::tls::Certificate;
 use crate::serve::{self, Listening};
 use crate::settings::Settings;
 use crate::store::{self, Session};
+use crate::telemetry;
 
 /// Serve the HTTP API: engines ask before every order, operators act
 #[derive(clap::Args)]
@@ -30,6 +31,14 @@ pub(super) struct Args {
 pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
     let started = Instant::now();
     let settings = Settings::load(global.config.as_deref(), &args.flags.given())?;
+    // Whoever speaks TLS here speaks it with one library; a second call finds it set.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let level = match global.verbose {
+        0 => "info",
+        1 => "debug",
+        _more => "trace",
+    };
+    let _telemetry = telemetry::start(&settings.telemetry, level).map_err(serve::ServeError::from)?;
     let keys = Keys::open(&global.data)?;
     if settings.governance.enabled {
         let server = &settings.server;

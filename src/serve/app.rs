@@ -144,6 +144,13 @@ impl App {
         }
     }
 
+    /// Tells the canary that a source speaks: a caller by its key's name, a strategy by its id, or `account`.
+    pub fn arrived(&self, source: &str) {
+        if let Some(governed) = &self.governed {
+            governed.feeds.arrived(source);
+        }
+    }
+
     /// Counts a request against its key's rate.
     ///
     /// # Errors

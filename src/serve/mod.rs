@@ -50,6 +50,9 @@ pub enum ServeError {
     /// The canary cannot be made.
     #[error(transparent)]
     Canary(#[from] crate::canary::CanaryError),
+    /// Traces cannot be sent.
+    #[error(transparent)]
+    Telemetry(#[from] crate::telemetry::TelemetryError),
     /// TLS cannot be had.
     #[error("TLS cannot be had")]
     Tls(#[from] TlsError),

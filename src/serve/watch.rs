@@ -10,9 +10,15 @@ use actix_web::middleware::Next;
 use actix_web::{Error, ResponseError, web};
 use tracing::Instrument;
 
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
 use super::app::App;
 use super::headers::trace_of;
 use super::problem::{MEDIA_TYPE, Problem};
+use crate::telemetry;
+
+/// Answered to the end: whoever balances load must see that the service is going.
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
 /// The middleware.
 ///
@@ -24,6 +30,11 @@ pub async fn watch(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
+    if app.is_closing() && !PROBES.contains(&request.path()) {
+        let stopping =
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_STOPPING", "the service is shutting down");
+        return Err(stopping.blocking().closing().into());
+    }
     let route = request.match_pattern().unwrap_or_else(|| "unknown".to_owned());
     let trace = trace_of(request.request());
     let span = tracing::debug_span!(
@@ -34,13 +45,17 @@ pub async fn watch(
         trace_id = trace.as_deref(),
         http.response.status_code = tracing::field::Empty,
     );
+    if !span.is_disabled() {
+        // Fails where no traces are sent: there is nothing to hang it on then.
+        drop(span.set_parent(telemetry::parent(request.headers())));
+    }
     let answer = tokio::time::timeout(app.request_timeout(), next.call(request)).instrument(span.clone()).await;
     let response = match answer {
         Ok(Ok(response)) => Ok(in_shape(response.map_into_boxed_body())),
         Ok(Err(error)) => Err(error),
         Err(_) => {
             let detail = format!("the request was not there within {} ms", app.request_timeout().as_millis());
-            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", detail).blocking().into())
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", detail).blocking().closing().into())
         }
     };
     let status =

@@ -225,6 +225,7 @@ fn a_password_in_an_address_is_refused_and_not_repeated() {
     for text in [
         "[[canary.http]]\nname = \"a\"\nurl = \"https://me:hunter2@h/\"\n",
         "[telemetry]\notlp_endpoint = \"http://me:hunter2@h:4318\"\n",
+        "[telemetry]\notlp_endpoint = \"http://hunter2@h:4318\"\n",
     ] {
         let said = refused(text);
         assert!(said.contains("must not hold a user or a password") && !said.contains("hunter2"), "{said}");

@@ -1,0 +1,163 @@
+//! The alert rules say what they should when they should, and rules and dashboard ask for metrics that exist.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Where a program is installed.
+fn installed(name: &str) -> Option<PathBuf> {
+    let paths = std::env::var_os("PATH")?;
+    std::env::split_paths(&paths).map(|dir| dir.join(name)).find(|path| path.is_file())
+}
+
+/// A program of a package, unpacked beside the tests' own files; nothing is installed and no service started.
+fn unpacked(name: &str, package: &str) -> PathBuf {
+    if let Some(path) = installed(name) {
+        return path;
+    }
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(package);
+    let program = dir.join("usr/bin").join(name);
+    if !program.is_file() {
+        let fresh = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let apt = |args: &[&str]| Command::new("apt-get").args(args).current_dir(fresh.path()).output();
+        let fetched = || apt(&["download", "--quiet", package]).is_ok_and(|done| done.status.success());
+        if !fetched() {
+            // The list of packages may never have been fetched on this machine.
+            drop(apt(&["update", "--quiet"]));
+            assert!(
+                fetched(),
+                "{name} is not installed, and apt-get cannot download the package {package} that has it"
+            );
+        }
+        let archive = std::fs::read_dir(fresh.path()).unwrap().next().unwrap().unwrap().path();
+        let whole = fresh.path().join("whole");
+        let done = Command::new("dpkg").arg("-x").args([&archive, &whole]).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        // Where another test was faster, its copy is as good.
+        drop(std::fs::rename(&whole, &dir));
+    }
+    program
+}
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/monitoring").join(name)
+}
+
+fn text(name: &str) -> String {
+    fs::read_to_string(file(name)).unwrap()
+}
+
+#[track_caller]
+fn promtool(args: &[&str]) {
+    let done = Command::new(unpacked("promtool", "prometheus")).args(args).current_dir(file("")).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "promtool {args:?}: {said}");
+}
+
+/// Every metric in the table of the README, with its type.
+fn listed() -> BTreeMap<String, String> {
+    let rows = text("README.md");
+    let rows = rows.lines().filter_map(|row| row.strip_prefix("| `")?.split_once("` | "));
+    rows.map(|(name, rest)| (name.to_owned(), rest.split(' ').next().unwrap().to_owned())).collect()
+}
+
+/// Every metric that a text asks for, by the name it is listed under; panics at one that is not listed.
+#[track_caller]
+fn asked(text: &str) -> Vec<String> {
+    let listed = listed();
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| word.starts_with("ephor_"));
+    let name = |word: &str| {
+        let histogram = ["_bucket", "_sum", "_count"].iter().find_map(|part| {
+            let name = word.strip_suffix(part)?;
+            (listed.get(name)? == "histogram").then(|| name.to_owned())
+        });
+        let plain = || listed.get(word).filter(|kind| *kind != "histogram").map(|_| word.to_owned());
+        histogram.or_else(plain).unwrap_or_else(|| panic!("{word} is not in the table of metrics, or not of its type"))
+    };
+    words.map(name).collect()
+}
+
+/// Every expression of the dashboard.
+fn expressions(value: &Value) -> Vec<String> {
+    match value {
+        Value::Object(fields) => {
+            let own = fields.get("expr").and_then(Value::as_str).map(str::to_owned);
+            own.into_iter().chain(fields.values().flat_map(expressions)).collect()
+        }
+        Value::Array(values) => values.iter().flat_map(expressions).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
+    }
+}
+
+fn dashboard() -> Value {
+    serde_json::from_str(&text("ephor-dashboard.json")).unwrap()
+}
+
+#[test]
+fn the_alert_rules_are_rules_and_do_what_their_tests_say() {
+    promtool(&["check", "rules", "ephor-rules.yml"]);
+    promtool(&["test", "rules", "ephor-rules-test.yml"]);
+}
+
+#[test]
+fn every_alert_is_raised_by_a_test() {
+    let (rules, tests) = (text("ephor-rules.yml"), text("ephor-rules-test.yml"));
+    let alerts: Vec<_> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(alerts.len() > 10, "{alerts:?}");
+    for alert in alerts {
+        let raised =
+            tests.contains(&format!("alertname=\"{alert}\"")) || tests.contains(&format!("alertname: {alert}\n"));
+        assert!(raised, "no test raises {alert}");
+    }
+}
+
+#[test]
+fn rules_and_dashboard_ask_for_metrics_that_exist_and_the_dashboard_for_all_of_them() {
+    assert!(listed().len() >= 18);
+    assert!(!asked(&text("ephor-rules.yml")).is_empty());
+    asked(&text("ephor-rules-test.yml"));
+    let shown = asked(&text("ephor-dashboard.json"));
+    let missing: Vec<_> = listed().into_keys().filter(|name| !shown.contains(name)).collect();
+    assert!(missing.is_empty(), "the dashboard does not show {missing:?}");
+}
+
+#[test]
+fn the_dashboard_asks_in_the_language_of_prometheus() {
+    let expressions = expressions(&dashboard());
+    assert!(expressions.len() > 20, "{expressions:?}");
+    let rules = expressions.iter().enumerate().map(|(number, expression)| {
+        let expression = expression.replace("$__rate_interval", "5m").replace("$strategy", ".*");
+        serde_json::json!({ "record": format!("asked:{number}"), "expr": expression })
+    });
+    // JSON is YAML.
+    let groups = serde_json::json!({ "groups": [{ "name": "dashboard", "rules": rules.collect::<Vec<_>>() }] });
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dashboard.yml");
+    fs::write(&path, groups.to_string()).unwrap();
+    promtool(&["check", "rules", path.to_str().unwrap()]);
+}
+
+#[test]
+fn the_panels_of_the_dashboard_are_told_apart_and_do_not_overlap() {
+    let dashboard = dashboard();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let mut ids: Vec<_> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), panels.len());
+    let place = |panel: &Value| ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
+    for (number, panel) in panels.iter().enumerate() {
+        let [x, y, w, h] = place(panel);
+        assert!(x + w <= 24, "{panel}");
+        for other in panels.iter().skip(number + 1) {
+            let [x2, y2, w2, h2] = place(other);
+            let apart = x + w <= x2 || x2 + w2 <= x || y + h <= y2 || y2 + h2 <= y;
+            assert!(apart, "{} lies over {}", panel["title"], other["title"]);
+        }
+    }
+}
