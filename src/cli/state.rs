@@ -345,7 +345,7 @@ fn system_text(moment: &Moment<system::State>, reading: Option<&Reading>, digest
         }
     }
     page.section("Canary");
-    page.line("last spoke", state.canary.spoken_at.map_or_else(|| "never".to_owned(), |at| time(at).to_string()));
+    page.line("last spoke", state.canary.spoken_at.map_or_else(|| "never".to_owned(), time));
     for (component, failures) in &state.canary.failures {
         page.line(component, format_args!("{failures} failures in a row"));
     }

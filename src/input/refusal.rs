@@ -121,7 +121,9 @@ impl From<Rejection> for Refusal {
             | Rejection::EvidenceMissing { .. }
             | Rejection::NeedsPerson
             | Rejection::TooManyTokens { .. }
-            | Rejection::UnknownToken => Self::line(Code::RuleRefused, rejection.to_string()),
+            | Rejection::UnknownToken
+            | Rejection::NotWaiting { .. }
+            | Rejection::ApprovedBefore { .. } => Self::line(Code::RuleRefused, rejection.to_string()),
         }
     }
 }

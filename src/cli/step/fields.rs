@@ -51,6 +51,7 @@ fn fields(state: &State) -> Vec<Valued> {
         baseline,
         drift,
         tokens,
+        approvals,
         pauses,
         positions,
     } = state;
@@ -81,6 +82,11 @@ fn fields(state: &State) -> Vec<Valued> {
         let each: Vec<String> = positions.iter().map(|(name, qty)| format!("{} {name}", amount(*qty))).collect();
         listed(&each)
     });
+    let active = tokens.active.len();
+    let permits = match approvals.waiting.len() {
+        0 => format!("{active} active"),
+        waiting => format!("{active} active, {} waiting", Counted(waiting as u64, "order")),
+    };
     vec![
         valued("level", maturity.level.as_str(), (maturity.level, path)),
         valued("entered", time(record.entered_at), record.entered_at),
@@ -98,7 +104,7 @@ fn fields(state: &State) -> Vec<Valued> {
         ),
         valued("stopped by", listed(&stopped), pauses),
         valued("drift", listed(&beyond), drift),
-        valued("tokens", format!("{} active", tokens.active.len()), tokens),
+        valued("tokens", permits, (tokens, approvals)),
         valued("positions", open.unwrap_or_else(|| "not reported".to_owned()), positions),
         valued("decisions", listed(&decided), totals.decisions),
         valued(
