@@ -13,6 +13,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use prometheus::proto::MetricFamily;
 use tokio::sync::watch;
 
+use super::acts::Acts;
 use super::figures::Figures;
 use super::measured;
 use super::problem::Problem;
@@ -33,6 +34,8 @@ pub struct App {
     pub verifier: Verifier,
     /// Signs tokens.
     pub signer: Signer,
+    /// What acts keep between requests.
+    pub acts: Acts,
     rates: DefaultKeyedRateLimiter<String>,
     governed: Option<Governed>,
     closing: AtomicBool,
@@ -99,6 +102,7 @@ impl App {
             keys,
             verifier,
             signer,
+            acts: Acts::default(),
             governed,
             closing: AtomicBool::new(false),
             started: Instant::now(),

@@ -204,6 +204,7 @@ impl From<Refusal> for Problem {
             Code::IdReused | Code::RuleRefused => StatusCode::CONFLICT,
             Code::TypeUnknown
             | Code::FieldMissing
+            | Code::FieldUnknown
             | Code::FieldTwice
             | Code::FieldMalformed
             | Code::FieldOutOfRange
