@@ -6,7 +6,7 @@
 mod cli;
 mod served;
 
-use cli::Desk;
+use cli::{Desk, demo};
 use reqwest::Method;
 use serde_json::{Value, json};
 use served::{Served, key_of};
@@ -39,6 +39,14 @@ fn why() -> Value {
 fn with_key(served: &Served, key: &str, path: &str, body: &Value) -> (u16, Value) {
     let response = served.client.post(format!("{}{path}", served.address)).bearer_auth(key).json(body).send().unwrap();
     (response.status().as_u16(), response.json().unwrap())
+}
+
+/// What many do at the same time.
+fn at_once<T: Send>(many: usize, act: impl Fn() -> T + Sync) -> Vec<T> {
+    std::thread::scope(|threads| {
+        let all: Vec<_> = (0..many).map(|_| threads.spawn(&act)).collect();
+        all.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
 }
 
 /// The log's last events of a stream, newest last, as the program reads them beside the service.
@@ -116,6 +124,7 @@ fn what_an_act_lacks_or_does_not_know_is_named() {
         ("/v1/tokens/A/nothing/revoke", why(), 404, "TOKEN_UNKNOWN", None),
         ("/v1/tokens/A/revoke", why(), 404, "TOKEN_UNKNOWN", None),
         ("/v1/policy/proposals", why(), 422, "FIELD_MISSING", Some("policy")),
+        ("/v1/policy/proposals", json!({"policy": 7, "reason": "a"}), 422, "FIELD_MALFORMED", Some("policy")),
         ("/v1/policy/proposals/0011223344556677/adopt", why(), 404, "PROPOSAL_UNKNOWN", Some("id")),
     ];
     let head = served.get("/metrics").0;
@@ -175,7 +184,9 @@ fn a_drill_measures_a_kill_and_touches_nobody() {
     assert!(said["engaged_ms"].as_f64().unwrap() > 0.0 && said["released_ms"].as_f64().unwrap() > 0.0, "{said}");
     assert_eq!(said["engaged"]["events"][0]["type"], "KillSwitchEngaged");
     assert_eq!(said["released"]["events"][0]["type"], "KillSwitchReleased");
-    assert_eq!(served.get("/v1/kill").1["kills"], json!([]));
+    let many: Vec<u16> = at_once(6, || served.post("/v1/kill/drill", &why()).0);
+    assert!(many.contains(&200) && many.iter().all(|status| [200, 409].contains(status)), "{many:?}");
+    assert_eq!(served.get("/v1/kill").1["kills"], json!([]), "none is left engaged");
     assert_eq!(served.post("/v1/orders/check", &order("o-1", false)).1["action"], "allow");
     let drilled = json!({"strategy_id": "ephor-drill", "initial_capital": "1", "currency": "USD"});
     assert_eq!(served.post("/v1/strategies", &drilled).0, 422, "nobody can have the name");
@@ -308,6 +319,30 @@ fn a_policy_is_checked_proposed_weighed_and_adopted() {
 }
 
 #[test]
+fn a_proposal_is_weighed_by_the_whole_history_and_one_at_a_time() {
+    let desk = Desk::new();
+    desk.run(&["run", "--input", demo().to_str().unwrap()]).ended(0);
+    let key = key_of(&desk, "desk", "admin");
+    let served = Served::at(desk, key, &[]);
+    let gentler = json!({"policy": {"maturity": {"demotion_loss_streak": 11}}, "reason": "a test"});
+    assert_eq!(served.post("/v1/policy/proposals", &gentler).0, 200);
+    let (_, listed) = served.get("/v1/policy/proposals");
+    let path = format!("/v1/policy/proposals/{}", listed["proposals"][0]["id"].as_str().unwrap());
+    let many = at_once(6, || served.get(&path));
+    assert!(many.iter().any(|(status, _)| *status == 200), "{many:?}");
+    for (status, said) in many {
+        match status {
+            200 => {
+                let said = &said["what_if"]["policies"][0];
+                assert_eq!(said["strategies"], json!([]), "totals alone: {said}");
+                assert!(said["orders"]["decided"].as_u64().unwrap_or(1) > 0, "{said}");
+            }
+            _busy => assert_eq!((status, &said["code"]), (503, &json!("WHAT_IF_BUSY")), "{said}"),
+        }
+    }
+}
+
+#[test]
 fn an_act_under_one_idempotency_key_is_done_once() {
     let served = governed("L4");
     let send = |path: &str, key: &str, body: &Value| {
@@ -338,12 +373,7 @@ fn an_act_under_one_idempotency_key_is_done_once() {
     let wrong = send(pause, &"k".repeat(200), &why());
     assert!(wrong.0 == 422 && wrong.2.contains("Idempotency-Key"), "{}", wrong.2);
     // Of many at once with one key, one is done.
-    let many: Vec<_> = std::thread::scope(|threads| {
-        let send = &send;
-        let all: Vec<_> =
-            (0..8).map(|_| threads.spawn(move || send("/v1/tokens", "k-4", &json!({"strategy_id": "A"})))).collect();
-        all.into_iter().map(|thread| thread.join().unwrap()).collect()
-    });
+    let many = at_once(8, || send("/v1/tokens", "k-4", &json!({"strategy_id": "A"})));
     assert!(many.iter().all(|(status, _, _)| [200, 409].contains(status)), "{many:?}");
     assert_eq!(many.iter().filter(|(status, replayed, _)| *status == 200 && !replayed).count(), 1, "{many:?}");
     assert_eq!(served.get("/v1/tokens").1["tokens"].as_array().unwrap().len(), 2);

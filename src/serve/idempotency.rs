@@ -162,30 +162,32 @@ pub async fn once(
     };
     let name = (caller.key_id.clone(), key);
     let found = app.acts.answers.slots().begin(&name, fingerprint(&request, &body), Instant::now());
-    let refused = |status, code, detail| {
-        Ok::<_, Error>(Problem::new(status, code, detail).at("Idempotency-Key").error_response())
-    };
+    if matches!(found, Found::New) {
+        let whole = stream::once(std::future::ready(Ok(body)));
+        request.set_payload(Payload::Stream { payload: Box::pin(whole) });
+        let under_way = UnderWay { app, name, answer: None };
+        let done = actix_web::rt::spawn(remembered(under_way, request, next)).await;
+        return done.unwrap_or_else(|panic| Err(Problem::internal(&panic).into()));
+    }
+    // The handler would have counted it.
+    if let Err(problem) = app.within_rate(&caller) {
+        return Ok(request.into_response(problem.error_response()));
+    }
+    let refused = |status, code, detail| Problem::new(status, code, detail).at("Idempotency-Key").error_response();
     let response = match found {
-        Found::New => {
-            let whole = stream::once(std::future::ready(Ok(body)));
-            request.set_payload(Payload::Stream { payload: Box::pin(whole) });
-            let under_way = UnderWay { app, name, answer: None };
-            let done = actix_web::rt::spawn(remembered(under_way, request, next)).await;
-            return done.unwrap_or_else(|panic| Err(Problem::internal(&panic).into()));
-        }
-        Found::UnderWay => refused(
-            StatusCode::CONFLICT,
-            "IDEMPOTENCY_KEY_UNDER_WAY",
-            "the first request with this key has not been answered yet",
-        ),
+        Found::Answered(answer) => again(answer),
         Found::OfAnother => refused(
             StatusCode::UNPROCESSABLE_ENTITY,
             "IDEMPOTENCY_KEY_REUSED",
             "this key came with another request before",
         ),
-        Found::Answered(answer) => app.within_rate(&caller).map_err(Error::from).map(|()| again(answer)),
+        Found::UnderWay | Found::New => refused(
+            StatusCode::CONFLICT,
+            "IDEMPOTENCY_KEY_UNDER_WAY",
+            "the first request with this key has not been answered yet",
+        ),
     };
-    Ok(request.into_response(response?))
+    Ok(request.into_response(response))
 }
 
 async fn remembered(

@@ -104,6 +104,7 @@ pub(super) async fn propose(
     let act = Act::new(&app, &who, &request)?;
     let fields = fields(&request, &body, &["policy", "reason"])?;
     let missing = || Problem::from(Refusal::field(Code::FieldMissing, "policy", "missing"));
+    fields.object("policy")?;
     let policy = Arc::new(of_json(fields.value("policy").ok_or_else(missing)?)?);
     let (by, reason) = (act.by.clone(), reason(&fields)?);
     let recorded = act.on_all(Command::ProposePolicy { id: policy.id(), policy, by, reason }).await?;
