@@ -76,9 +76,10 @@ impl Done {
 /// The token that a commit has brought into force.
 #[must_use]
 pub fn granted(recorded: &Recorded) -> Option<&Grant> {
-    recorded.events.iter().find_map(|event| {
-        if let Event::TokenChanged(token::Event::Issued(grant)) = event { Some(grant) } else { None }
-    })
+    recorded
+        .events
+        .iter()
+        .find_map(|event| if let Event::TokenChanged(token::Event::Issued(grant)) = event { Some(grant) } else { None })
 }
 
 /// A new id where nobody gives one: UUID version 7, so that ids made later sort later.

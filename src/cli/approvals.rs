@@ -18,7 +18,9 @@ use crate::store::{self, Terms};
 
 /// List, approve and decline orders that wait for a person
 #[derive(clap::Args)]
-#[command(after_help = "Example: ephor approvals approve MEANREV-EURUSD O-17 --by alice --reason 'checked with the desk'")]
+#[command(
+    after_help = "Example: ephor approvals approve MEANREV-EURUSD O-17 --by alice --reason 'checked with the desk'"
+)]
 pub(super) struct Args {
     #[command(subcommand)]
     act: Act,

@@ -109,9 +109,7 @@ pub(super) async fn waiting(_: Allowed<Read>, request: HttpRequest, app: Data<Ap
         Some(id) => governor.look(&id).await.map(|live| operate::awaited(&id, &live.state, now)).unwrap_or_default(),
         None => governor.survey(move |id, state, _, _| operate::awaited(id, state, now)).await.concat(),
     };
-    let key = |awaited: &Awaited| {
-        format!("{:020}/{}/{}", awaited.since.nanos(), awaited.strategy_id, awaited.order.id)
-    };
+    let key = |awaited: &Awaited| format!("{:020}/{}/{}", awaited.since.nanos(), awaited.strategy_id, awaited.order.id);
     let all = all.into_iter().map(|awaited| (key(&awaited), awaited));
     let (approvals, next) = query.page(all.collect())?;
     Ok(Json(Queue { approvals, next }))
@@ -145,16 +143,21 @@ pub(super) async fn approve(
     let (strategy, order_id) = named(&path)?;
     let reason = only_reason(&request, &body)?;
     // A trial first: an approval whose token could not be signed is not recorded.
-    sign(&app, &act, &strategy, Grant {
-        id: TokenId::recorded(operate::new_id()),
-        instruments: Vec::new(),
-        side: None,
-        notional_usd_max: None,
-        order_id: Some(order_id.clone()),
-        uses_max: 1,
-        expires_at: act.at,
-        issued_by: act.by.clone(),
-    })?;
+    sign(
+        &app,
+        &act,
+        &strategy,
+        Grant {
+            id: TokenId::recorded(operate::new_id()),
+            instruments: Vec::new(),
+            side: None,
+            notional_usd_max: None,
+            order_id: Some(order_id.clone()),
+            uses_max: 1,
+            expires_at: act.at,
+            issued_by: act.by.clone(),
+        },
+    )?;
     let reader = act.governed.governor.reader().clone();
     let (asked_by, asked) = (strategy.clone(), order_id.clone());
     let tied = move || operate::trace_of_order(&reader, &asked_by, &asked).map_err(|error| Problem::internal(&error));

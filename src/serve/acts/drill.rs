@@ -73,8 +73,7 @@ async fn exercise(app: &App, act: &Act<'_>, reason: String) -> Result<Drilled, P
         return Err(Problem::new(StatusCode::CONFLICT, "DRILL_UNDER_WAY", "another drill is under way"));
     };
     let scope = Scope::Strategy(StrategyId::drill());
-    let release =
-        || Command::ReleaseKillSwitch { scope: scope.clone(), by: act.by.clone(), reason: reason.clone() };
+    let release = || Command::ReleaseKillSwitch { scope: scope.clone(), by: act.by.clone(), reason: reason.clone() };
     if act.governed.governor.system_view().state.kills.contains_key(&scope) {
         // A drill before this one could not be ended.
         act.on_all(release()).await?;

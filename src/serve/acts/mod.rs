@@ -127,9 +127,7 @@ fn id_of<T: FromStr<Err: std::fmt::Display>>(name: &str, text: &str) -> Result<T
 }
 
 /// Reads what can take its time, off the threads that answer.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Problem> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
     web::block(work).await.map_err(|gone| Problem::internal(&gone))?
 }
 

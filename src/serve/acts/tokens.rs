@@ -143,9 +143,9 @@ fn instruments(fields: &Fields<'_>) -> Result<Vec<InstrumentId>, Refusal> {
         let problem = format!("expected from 1 to {INSTRUMENTS_MAX} names, found {}", given.len());
         return Err(wrong(Code::FieldOutOfRange, problem));
     }
-    let named = given.into_iter().map(|name| {
-        serde_json::from_str(name).map_err(|error| wrong(Code::FieldMalformed, error.to_string()))
-    });
+    let named = given
+        .into_iter()
+        .map(|name| serde_json::from_str(name).map_err(|error| wrong(Code::FieldMalformed, error.to_string())));
     named.collect()
 }
 
