@@ -26,7 +26,7 @@ impl House {
         let dir = tempfile::tempdir().unwrap();
         let (log, _) = EventLog::open(dir.path(), &Options::default(), &mut |_| ()).unwrap();
         let (governor, threads) = Governor::start(log, &Config::default()).unwrap();
-        Self { dir, session: Session { governor, not_before: Timestamp::from_nanos(0) }, threads }
+        Self { dir, session: Session { governor, not_before: Timestamp::from_nanos(0), keyframes: None }, threads }
     }
 
     fn canary(&self, settings: &settings::Canary) -> Canary {

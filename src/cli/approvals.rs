@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use comfy_table::Cell;
 use ephor_actors::Request;
-use ephor_governance::ids::{SourceId, StrategyId};
+use ephor_governance::ids::{Actor, SourceId, StrategyId};
 use ephor_governance::order::Side;
 use ephor_governance::strategy::Command;
 use serde_json::json;
@@ -76,7 +76,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
 fn approve(global: &Global, answer: &Answer) -> Result<Exit, CliError> {
     let strategy = &answer.strategy;
     let (order_id, by, reason) = (answer.order.clone(), answer.who.name()?, answer.why.reason.clone());
-    let (recorded, signed) = store::govern(global, Terms::default(), async |session| {
+    let (recorded, token) = store::govern(global, Terms::default(), async |session| {
         let reader = session.governor.reader();
         ephor_replay::at::known(reader, strategy)?;
         // Before anything is recorded: a token that cannot be signed is not issued.
@@ -88,18 +88,18 @@ fn approve(global: &Global, answer: &Answer) -> Result<Exit, CliError> {
         let recorded = session.governor.ask(request).await?;
         let grant = operate::granted(&recorded).cloned();
         let claims = grant.map(|grant| Claims::new(strategy.clone(), grant, recorded.at, trace));
-        let signed = claims.map(|claims| signer.sign(&claims)).transpose()?;
-        Ok((recorded, signed))
+        let token = claims.map(|claims| signer.sign(&claims)).transpose()?;
+        Ok((recorded, token))
     })?;
     if global.json {
         let mut said = operator::as_json(strategy.as_str(), &recorded);
         if let Some(said) = said.as_object_mut() {
-            said.insert("signed".to_owned(), json!(signed));
+            said.insert("signed".to_owned(), json!(token));
         }
         print::json(&said)?;
     } else {
         let said = operator::as_text(strategy.as_str(), &recorded);
-        let token = signed.map_or_else(|| "another person must approve it, too\n".to_owned(), |text| text + "\n");
+        let token = token.map_or_else(|| "another person must approve it, too\n".to_owned(), |text| text + "\n");
         print::out(format_args!("{said}{token}"))?;
     }
     Ok(Exit::Done)
@@ -133,7 +133,7 @@ fn show(global: &Global, only: Option<&StrategyId>) -> Result<Exit, CliError> {
             Side::Buy => "buy",
             Side::Sell => "sell",
         };
-        let people: Vec<&str> = awaited.approvals.keys().map(|person| person.as_str()).collect();
+        let people: Vec<&str> = awaited.approvals.keys().map(Actor::as_str).collect();
         table.add_row(vec![
             Cell::new(&order.id),
             Cell::new(&awaited.strategy_id),

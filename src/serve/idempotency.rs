@@ -122,16 +122,13 @@ struct UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let mut slots = self.app.acts.answers.slots();
-        match self.answer.take() {
-            Some(answer) => {
-                if let Some(slot) = slots.by_name.get_mut(&self.name) {
-                    slot.answer = Some(answer);
-                }
-            }
-            None => {
-                slots.by_name.remove(&self.name);
-                slots.order.retain(|name| *name != self.name);
-            }
+        let Some(answer) = self.answer.take() else {
+            slots.by_name.remove(&self.name);
+            slots.order.retain(|name| *name != self.name);
+            return;
+        };
+        if let Some(slot) = slots.by_name.get_mut(&self.name) {
+            slot.answer = Some(answer);
         }
     }
 }
