@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use cli::{Desk, demo};
 use serde_json::{Value, json};
-use served::{Served, key};
+use served::{Served, key_of};
 
 const ID: &str = "EMAX-GBPUSD-M5-001";
 
@@ -20,13 +20,41 @@ fn demonstrated(settings: &str) -> Served {
     let desk = Desk::new();
     desk.run(&["run", "--input", demo().to_str().unwrap()]).ended(0);
     desk.write("ephor.toml", settings);
-    Served::start(desk)
+    let key = key_of(&desk, "desk", "admin");
+    Served::at(desk, key, &[])
+}
+
+/// The answer, as it should be.
+#[track_caller]
+fn got(served: &Served, path: &str) -> Value {
+    let (status, answer) = served.get(path);
+    assert_eq!(status, 200, "{path}: {answer}");
+    answer
 }
 
 #[track_caller]
 fn refused(served: &Served, path: &str, status: u16, code: &str, field: Option<&str>) {
-    let problem = served.get(path, status);
-    assert_eq!((problem["code"].as_str(), problem["field"].as_str()), (Some(code), field), "{path}: {problem}");
+    let (found, problem) = served.get(path);
+    assert_eq!((found, problem["code"].as_str(), problem["field"].as_str()), (status, Some(code), field), "{path}: {problem}");
+}
+
+/// The status that a path has for whoever shows this key, or none.
+fn status_for(served: &Served, key: Option<&str>, path: &str) -> u16 {
+    let request = served.client.get(format!("{}{path}", served.address));
+    let request = match key {
+        Some(key) => request.bearer_auth(key),
+        None => request,
+    };
+    request.send().unwrap().status().as_u16()
+}
+
+/// Orders from this number on are decided.
+#[track_caller]
+fn ask(served: &Served, from: u32, count: u32) {
+    for number in from..from + count {
+        let (status, answer) = served.post("/v1/orders/check", &order(number));
+        assert_eq!(status, 200, "{answer}");
+    }
 }
 
 /// All pages of a list, one after the other.
@@ -34,7 +62,7 @@ fn all_pages(served: &Served, path: &str) -> Vec<Value> {
     let mut all = Vec::new();
     let mut next = json!(1);
     while !next.is_null() {
-        let page = served.get(&format!("{path}&from={next}"), 200);
+        let page = got(served, &format!("{path}&from={next}"));
         all.extend(page["events"].as_array().unwrap().iter().cloned());
         next = page["next"].clone();
     }
@@ -60,7 +88,7 @@ impl Events {
         if let Some(seen) = seen {
             request = request.header("Last-Event-ID", seen);
         }
-        let response = request.bearer_auth(&served.key).timeout(Duration::from_secs(60)).send().unwrap();
+        let response = request.timeout(Duration::from_secs(60)).send().unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self(BufReader::new(response))
@@ -85,15 +113,15 @@ impl Events {
 
 /// How many streams are open.
 fn open_streams(served: &Served) -> u64 {
-    let text = served.get_as(&served.key, "/metrics").text().unwrap();
+    let text = served.request(reqwest::Method::GET, "/metrics").send().unwrap().text().unwrap();
     let line = text.lines().find(|line| line.starts_with("ephor_event_streams ")).unwrap();
     line.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
-fn until(what: &str, holds: impl Fn() -> bool) {
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < Duration::from_secs(20), "{what} in time");
+        assert!(began.elapsed() < Duration::from_secs(40), "{what} in time");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -109,7 +137,7 @@ fn pages_of_events_are_what_the_command_prints() {
     let args = ["events", "--stream", ID, "--type", "MaturityTransitioned", "--type", "TradeClosed"];
     assert_eq!(some, printed(&served, &args));
     assert!(some.len() > 10);
-    assert_eq!(served.get("/v1/events", 200)["events"].as_array().unwrap().len(), 100);
+    assert_eq!(got(&served, "/v1/events")["events"].as_array().unwrap().len(), 100);
 
     refused(&served, "/v1/events?limit=0", 422, "PARAMETER_INVALID", Some("limit"));
     refused(&served, "/v1/events?limit=1001", 422, "PARAMETER_INVALID", Some("limit"));
@@ -123,10 +151,9 @@ fn pages_of_events_are_what_the_command_prints() {
 #[test]
 fn a_stream_taken_up_again_has_no_gap_and_no_repeat_while_orders_are_checked() {
     let served = demonstrated("");
-    let asking = |from: u32| (from..from + 40).for_each(|number| drop(served.post("/v1/orders/check", &order(number), 200)));
     let mut got: Vec<Value> = Vec::new();
     std::thread::scope(|threads| {
-        threads.spawn(|| asking(0));
+        threads.spawn(|| ask(&served, 0, 40));
         let mut stream = Events::open(&served, "from=1", None);
         for _ in 0..1_500 {
             let (id, kind, data) = stream.next();
@@ -135,7 +162,7 @@ fn a_stream_taken_up_again_has_no_gap_and_no_repeat_while_orders_are_checked() {
         }
     });
     std::thread::scope(|threads| {
-        threads.spawn(|| asking(40));
+        threads.spawn(|| ask(&served, 40, 40));
         let seen = got.last().unwrap()["seq"].as_u64();
         // The query is that of the first time: the id goes before it.
         let mut stream = Events::open(&served, "from=1", seen);
@@ -154,7 +181,7 @@ fn a_stream_of_one_kind_of_one_strategy_has_nothing_else_and_begins_now() {
     let served = demonstrated("");
     let mut stream = Events::open(&served, &format!("strategy={ID}&type=DecisionMade"), None);
     for number in 0..3 {
-        served.post("/v1/orders/check", &order(number), 200);
+        ask(&served, number, 1);
         let (_, kind, data) = stream.next();
         assert_eq!((kind.as_str(), &data["stream"]), ("DecisionMade", &json!(ID)));
         assert_eq!(data["data"]["order"]["id"], format!("S-{number}"));
@@ -163,7 +190,7 @@ fn a_stream_of_one_kind_of_one_strategy_has_nothing_else_and_begins_now() {
     refused(&served, "/v1/events/stream?limit=3", 422, "PARAMETER_INVALID", Some("limit"));
     for wrong in ["x", "-1", "99999999", "18446744073709551615"] {
         let request = served.request(reqwest::Method::GET, "/v1/events/stream").header("Last-Event-ID", wrong);
-        let response = request.bearer_auth(&served.key).send().unwrap();
+        let response = request.send().unwrap();
         assert_eq!(response.status(), 422);
         assert_eq!(response.json::<Value>().unwrap()["field"], "Last-Event-ID");
     }
@@ -177,57 +204,57 @@ fn there_are_only_so_many_streams() {
     assert_eq!(open_streams(&served), 2);
     refused(&served, "/v1/events/stream", 503, "STREAMS_TOO_MANY", None);
     drop(first);
-    until("a place comes free", || served.get_as(&served.key, "/v1/events/stream").status() == 200);
+    until("a place comes free", || status_for(&served, Some(&served.key), "/v1/events/stream") == 200);
 }
 
 #[test]
 fn a_reader_that_takes_nothing_is_cut_off() {
     let served = demonstrated("[server.limits]\nstream_lag_seconds = 1\n");
-    // More than what the system itself keeps for a connection.
-    let mut readers: Vec<TcpStream> = Vec::new();
-    let request = format!(
-        "GET /v1/events/stream?from=1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n",
-        served.key
-    );
-    let address = served.address.strip_prefix("http://").unwrap();
-    for _ in 0..1 {
-        let mut reader = TcpStream::connect(address).unwrap();
-        reader.write_all(request.as_bytes()).unwrap();
-        readers.push(reader);
-    }
+    let mut reader = TcpStream::connect(served.authority()).unwrap();
+    let head = format!("Host: x\r\nAuthorization: Bearer {}\r\n\r\n", served.key);
+    reader.write_all(format!("GET /v1/events/stream?from=1 HTTP/1.1\r\n{head}").as_bytes()).unwrap();
     until("the stream is open", || open_streams(&served) == 1);
-    until("it is cut off", || open_streams(&served) == 0);
+    // More and more, until neither end of the connection has room for it in the system's own buffers.
+    let mut asked = 0;
+    until("it is cut off", || {
+        let orders: Vec<Value> = (asked..asked + 256).map(order).collect();
+        asked += 256;
+        let (status, answer) = served.post("/v1/orders/check:batch", &json!({ "orders": orders }));
+        assert_eq!(status, 200, "{answer}");
+        open_streams(&served) == 0
+    });
     let mut left = Vec::new();
-    let ended = readers[0].read_to_end(&mut left);
-    let whole = left.ends_with(b"0\r\n\r\n");
-    assert!(!whole, "{ended:?}: the stream was not ended as if it were whole");
+    let ended = reader.read_to_end(&mut left);
+    assert!(left.starts_with(b"HTTP/1.1 200") && !left.ends_with(b"0\r\n\r\n"), "{ended:?}: cut off, not ended");
+    ask(&served, asked, 1);
 }
 
 #[test]
 fn a_stream_ends_with_the_service() {
-    let served = demonstrated("");
+    let mut served = demonstrated("");
     let mut stream = Events::open(&served, "", None);
-    served.post("/v1/orders/check", &order(0), 200);
+    ask(&served, 0, 1);
     stream.next();
     let began = Instant::now();
-    served.terminate();
+    served.signal("TERM");
     let mut rest = String::new();
     stream.0.read_to_string(&mut rest).unwrap();
+    assert_eq!(served.ended(), Some(0));
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 #[test]
 fn to_read_needs_a_key_of_any_role() {
     let served = demonstrated("");
-    let keys = ["viewer", "engine", "operator", "admin"].map(|role| key(&served.desk, role, role));
-    let routes = ["/v1/events", "/v1/events/stream"];
-    for route in routes {
-        let refused = served.request(reqwest::Method::GET, route).send().unwrap();
-        assert_eq!(refused.status(), 401, "{route}");
-        assert_eq!(served.get_as("ephor_000000000000_wrong", route).status(), 401, "{route}");
+    let keys = ["viewer", "engine", "operator"].map(|role| key_of(&served.desk, role, role));
+    for key in &keys {
+        until("the key is known", || status_for(&served, Some(key), "/metrics") == 200);
+    }
+    for route in ["/v1/events", "/v1/events/stream"] {
+        assert_eq!(status_for(&served, None, route), 401, "{route}");
+        assert_eq!(status_for(&served, Some("ephor_000000000000_wrong"), route), 401, "{route}");
         for key in &keys {
-            until("the key is known", || served.get_as(key, "/metrics").status() == 200);
-            assert_eq!(served.get_as(key, route).status(), 200, "{route}");
+            assert_eq!(status_for(&served, Some(key), route), 200, "{route}");
         }
     }
 }
