@@ -79,7 +79,8 @@ fn an_idempotency_key_stands_in_for_the_order_id_and_must_agree_with_it() {
 fn switched_off_it_allows_everything_records_nothing_and_opens_nothing() {
     let desk = Desk::new();
     let key = key_of(&desk, "desk", "admin");
-    let before: Vec<_> = std::fs::read_dir(desk.path("ephor-data")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let before: Vec<_> =
+        std::fs::read_dir(desk.path("ephor-data")).unwrap().map(|entry| entry.unwrap().path()).collect();
     let served = Served::disabled(desk, key);
     for _ in 0..2 {
         let (status, said) = served.post("/v1/orders/check", &order("o-1"));
@@ -93,7 +94,10 @@ fn switched_off_it_allows_everything_records_nothing_and_opens_nothing() {
         "initial_capital": "1", "currency": "USD" });
     let (status, said) = served.post("/v1/reports", &report);
     assert_eq!((status, &said["code"]), (409, &json!("GOVERNANCE_DISABLED")), "{said}");
-    assert_eq!(served.get("/readyz"), (200, json!({ "ready": true, "governance_enabled": false, "parts": { "intake": null } })));
+    assert_eq!(
+        served.get("/readyz"),
+        (200, json!({ "ready": true, "governance_enabled": false, "parts": { "intake": null } }))
+    );
     let after: Vec<_> =
         std::fs::read_dir(served.desk.path("ephor-data")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(before, after, "no log, no index, no state");
@@ -103,7 +107,8 @@ fn switched_off_it_allows_everything_records_nothing_and_opens_nothing() {
 fn a_stream_of_reports_is_answered_line_by_line_in_order() {
     let served = Served::new();
     let stream = |body: String| {
-        let request = served.request(reqwest::Method::POST, "/v1/ingest").header("content-type", "application/x-ndjson");
+        let request =
+            served.request(reqwest::Method::POST, "/v1/ingest").header("content-type", "application/x-ndjson");
         let text = request.body(body).send().unwrap().text().unwrap();
         text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>()
     };
@@ -219,7 +224,8 @@ fn a_component_that_stays_away_kills_and_its_return_is_told() {
 #[test]
 fn a_request_is_a_span_of_the_callers_trace() {
     let collector = TcpListener::bind("127.0.0.1:0").unwrap();
-    let settings = format!("[telemetry]\notlp_endpoint = \"http://{}\"\nlog_format = \"json\"\n", collector.local_addr().unwrap());
+    let settings =
+        format!("[telemetry]\notlp_endpoint = \"http://{}\"\nlog_format = \"json\"\n", collector.local_addr().unwrap());
     let mut served = Served::with(&settings, &[]);
     served.register("A");
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";

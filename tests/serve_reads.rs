@@ -35,7 +35,11 @@ fn got(served: &Served, path: &str) -> Value {
 #[track_caller]
 fn refused(served: &Served, path: &str, status: u16, code: &str, field: Option<&str>) {
     let (found, problem) = served.get(path);
-    assert_eq!((found, problem["code"].as_str(), problem["field"].as_str()), (status, Some(code), field), "{path}: {problem}");
+    assert_eq!(
+        (found, problem["code"].as_str(), problem["field"].as_str()),
+        (status, Some(code), field),
+        "{path}: {problem}"
+    );
 }
 
 /// The status that a path has for whoever shows this key, or none.
@@ -244,13 +248,148 @@ fn a_stream_ends_with_the_service() {
 }
 
 #[test]
+fn strategies_are_filtered_sorted_and_paged() {
+    let served = demonstrated("");
+    let ids = |list: &Value| -> Vec<String> {
+        let all = list["strategies"].as_array().unwrap().iter();
+        all.map(|one| one["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let all = got(&served, "/v1/strategies");
+    let told = served.desk.run(&["strategies", "--json"]).ended(0).json();
+    let (told, listed) = (told.as_array().unwrap(), all["strategies"].as_array().unwrap());
+    assert_eq!((told.len(), listed.len(), &all["total"], &all["next"]), (7, 7, &json!(7), &Value::Null));
+    assert_eq!(all["failed"], json!([]));
+    for (told, listed) in told.iter().zip(listed) {
+        for field in ["id", "level", "since", "trades", "health", "drawdown", "pauses", "kills", "version"] {
+            assert_eq!(told[field], listed[field], "{field}");
+        }
+    }
+    for (sort, field) in [("health", "health"), ("-health", "health"), ("-level", "level"), ("equity", "equity")] {
+        let whole = got(&served, &format!("/v1/strategies?sort={sort}"));
+        let values = whole["strategies"].as_array().unwrap().iter().map(|one| one[field].clone());
+        let numbers: Vec<f64> = values
+            .map(|value| {
+                let text =
+                    value.as_str().map(|text| text.trim_start_matches('L').split('_').next().unwrap().to_owned());
+                text.map_or_else(|| value.as_f64().unwrap(), |text| text.parse().unwrap())
+            })
+            .collect();
+        let ordered = |pair: &[f64]| if sort.starts_with('-') { pair[0] >= pair[1] } else { pair[0] <= pair[1] };
+        assert!(numbers.windows(2).all(ordered), "{sort}: {numbers:?}");
+        let mut paged = Vec::new();
+        let mut after = String::new();
+        loop {
+            let page = got(&served, &format!("/v1/strategies?sort={sort}&limit=2{after}"));
+            paged.extend(ids(&page));
+            assert_eq!(page["total"], 7);
+            let Some(next) = page["next"].as_str() else { break };
+            after = format!("&after={next}");
+        }
+        assert_eq!(paged, ids(&whole), "{sort}");
+    }
+    let level = listed[0]["level"].as_str().unwrap();
+    let of_level = got(&served, &format!("/v1/strategies?level={level}"));
+    assert!(of_level["strategies"].as_array().unwrap().iter().all(|one| one["level"] == level));
+    assert_eq!(of_level["total"], listed.iter().filter(|one| one["level"] == level).count());
+    assert_eq!(ids(&got(&served, "/v1/strategies?text=emax-gbpusd-m5-001")), [ID]);
+    let paused = listed.iter().filter(|one| one["paused"] == true).count();
+    assert_eq!(got(&served, "/v1/strategies?paused=true")["total"], paused);
+    assert_eq!(got(&served, "/v1/strategies?paused=false")["total"], 7 - paused);
+    for (wrong, field) in [
+        ("sort=name", "sort"),
+        ("level=L9", "level"),
+        ("paused=yes", "paused"),
+        ("after=nobody", "after"),
+        ("x=1", "x"),
+    ] {
+        refused(&served, &format!("/v1/strategies?{wrong}"), 422, "PARAMETER_INVALID", Some(field));
+    }
+}
+
+#[test]
+fn a_strategy_is_what_the_command_says_now_and_at_any_moment() {
+    let served = demonstrated("");
+    let state = |more: &[&str]| served.desk.run(&[&["state", ID, "--json"], more].concat()).ended(0).json();
+    let path = format!("/v1/strategies/{ID}");
+    assert_eq!(got(&served, &path), state(&[]));
+    assert_eq!(got(&served, &format!("{path}?seq=258")), state(&["--seq", "258"]));
+    assert_eq!(got(&served, &format!("{path}?at=2012-02-20T00:00:00Z")), state(&["--at", "2012-02-20"]));
+    refused(&served, &format!("{path}?seq=258&at=2012-02-20T00:00:00Z"), 422, "PARAMETER_INVALID", Some("seq"));
+    refused(&served, &format!("{path}?seq=1"), 422, "PARAMETER_INVALID", Some("seq"));
+    refused(&served, &format!("{path}?at=1999-01-01T00:00:00Z"), 422, "PARAMETER_INVALID", Some("at"));
+    refused(&served, &format!("{path}?at=yesterday"), 422, "PARAMETER_INVALID", Some("at"));
+    refused(&served, &format!("{path}?version=1"), 422, "PARAMETER_INVALID", Some("version"));
+    refused(&served, "/v1/strategies/nobody", 404, "STRATEGY_UNKNOWN", None);
+}
+
+#[test]
+fn the_story_of_a_strategy_is_what_the_command_tells() {
+    let desk = Desk::new();
+    desk.run(&["run", "--input", demo().to_str().unwrap()]).ended(0);
+    let by = ["--by", "alice", "--reason", "a drill"];
+    for scope in ["--strategy", "--instrument"] {
+        let on = if scope == "--strategy" { ID } else { "GBP/USD.SIM" };
+        desk.run(&[&["kill", scope, on], &by[..]].concat()).ended(0);
+    }
+    desk.run(&[&["strategy", "pause", ID], &by[..]].concat()).ended(0);
+    let key = key_of(&desk, "desk", "admin");
+    let served = Served::at(desk, key, &[]);
+    let path = format!("/v1/strategies/{ID}/history");
+    for (query, more) in [("limit=3", &[][..]), ("limit=999&all=true", &["--all"][..])] {
+        let told = printed(&served, &[&["history", ID], more].concat());
+        assert_eq!(all_pages(&served, &format!("{path}?{query}")), told);
+        let kills = told.iter().filter(|event| event["type"] == "KillSwitchEngaged").count();
+        assert!(kills == 2 && told.len() > 5, "{kills} of {}", told.len());
+    }
+    refused(&served, &format!("{path}?all=1"), 422, "PARAMETER_INVALID", Some("all"));
+    refused(&served, "/v1/strategies/nobody/history", 404, "STRATEGY_UNKNOWN", None);
+}
+
+#[test]
+fn the_decisions_of_an_order_or_a_trace_come_with_their_why() {
+    let served = demonstrated("");
+    ask(&served, 0, 1);
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let request = served.request(reqwest::Method::POST, "/v1/orders/check:batch");
+    let request = request.header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"));
+    let answer = request.json(&json!({ "orders": (1..4).map(order).collect::<Vec<_>>() })).send().unwrap();
+    assert_eq!(answer.status(), 200);
+
+    let one = got(&served, "/v1/decisions/S-0");
+    assert_eq!(one["decisions"], json!([served.desk.run(&["why", "S-0", "--json"]).ended(0).json()]));
+    let orders = |page: &Value| -> Vec<Value> {
+        let all = page["decisions"].as_array().unwrap().iter();
+        all.map(|why| why["event"]["data"]["order"]["id"].clone()).collect()
+    };
+    let traced = got(&served, &format!("/v1/decisions/{trace}"));
+    assert_eq!((orders(&traced), &traced["next"]), (vec![json!("S-1"), json!("S-2"), json!("S-3")], &Value::Null));
+    let first = got(&served, &format!("/v1/decisions/{trace}?limit=2"));
+    assert_eq!(orders(&first), ["S-1", "S-2"]);
+    let rest = got(&served, &format!("/v1/decisions/{trace}?limit=2&from={}", first["next"]));
+    assert_eq!((orders(&rest), &rest["next"]), (vec![json!("S-3")], &Value::Null));
+    refused(&served, "/v1/decisions/nothing", 404, "DECISION_UNKNOWN", None);
+    refused(&served, "/v1/decisions/S-0?limit=21", 422, "PARAMETER_INVALID", Some("limit"));
+}
+
+#[test]
 fn to_read_needs_a_key_of_any_role() {
     let served = demonstrated("");
     let keys = ["viewer", "engine", "operator"].map(|role| key_of(&served.desk, role, role));
     for key in &keys {
         until("the key is known", || status_for(&served, Some(key), "/metrics") == 200);
     }
-    for route in ["/v1/events", "/v1/events/stream"] {
+    ask(&served, 0, 1);
+    let one = format!("/v1/strategies/{ID}");
+    let routes = [
+        "/v1/events",
+        "/v1/events/stream",
+        "/v1/strategies",
+        &one,
+        &format!("{one}/history"),
+        "/v1/decisions/S-0",
+        "/v1/digests",
+    ];
+    for route in routes {
         assert_eq!(status_for(&served, None, route), 401, "{route}");
         assert_eq!(status_for(&served, Some("ephor_000000000000_wrong"), route), 401, "{route}");
         for key in &keys {

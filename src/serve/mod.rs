@@ -6,7 +6,9 @@
 pub mod answer;
 pub mod app;
 pub mod auth;
+pub mod decisions;
 pub mod describe;
+pub mod digests;
 pub mod events;
 pub mod figures;
 pub mod headers;
@@ -19,6 +21,7 @@ pub mod query;
 pub mod reading;
 pub mod routes;
 pub mod schema;
+pub mod strategies;
 pub mod stream;
 pub mod tls;
 pub mod watch;

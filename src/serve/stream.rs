@@ -250,7 +250,8 @@ fn batch(passage: &mut Passage) -> Result<(Vec<u8>, bool), ReplayError> {
     for _ in 0..BATCH_COMMITS {
         let Some(envelopes) = passage.next()? else { return Ok((bytes, false)) };
         for envelope in &envelopes {
-            let event = format!("id: {}\nevent: {}\ndata: {}\n\n", envelope.seq, envelope.event.name(), envelope.to_json());
+            let event =
+                format!("id: {}\nevent: {}\ndata: {}\n\n", envelope.seq, envelope.event.name(), envelope.to_json());
             bytes.extend_from_slice(event.as_bytes());
         }
         if bytes.len() >= BATCH_BYTES {
