@@ -7,6 +7,7 @@ pub mod export;
 pub mod input;
 pub mod keys;
 pub mod operate;
+pub mod past;
 pub mod screen;
 pub mod serve;
 pub mod settings;

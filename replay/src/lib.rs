@@ -15,6 +15,7 @@ pub mod fold;
 pub mod happened;
 pub mod keyframes;
 mod nearest;
+pub mod passage;
 mod shares;
 pub mod states;
 mod streams;

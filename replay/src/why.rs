@@ -24,7 +24,7 @@ use ephor_governance::verdict::Verdict;
 use serde::{Serialize, Serializer};
 
 use otherwise::Otherwise;
-pub use search::instruments;
+pub use search::{decisions_of, instruments};
 
 use crate::{ReplayError, at};
 

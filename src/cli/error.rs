@@ -103,6 +103,9 @@ pub enum CliError {
     /// The service could not be started, or ended with an error.
     #[error(transparent)]
     Serve(#[from] crate::serve::ServeError),
+    /// A running service could not be asked.
+    #[error(transparent)]
+    Live(#[from] super::replay::LiveError),
     /// Keys could not be read or changed.
     #[error(transparent)]
     Keys(#[from] crate::keys::KeysError),
@@ -150,6 +153,7 @@ impl CliError {
             | Self::Output(_)
             | Self::Export(_)
             | Self::Serve(_)
+            | Self::Live(_)
             | Self::Keys(_)
             | Self::Replay(_) => 3,
         }

@@ -4,11 +4,11 @@ use std::str::FromStr;
 use std::thread::sleep;
 use std::time::Duration;
 
-use ephor_events::codec::type_name;
 use ephor_events::envelope::Envelope;
-use ephor_events::{CommitView, Cursor, ReadError, Reader, Seq, StreamCursor, StreamId, Version};
+use ephor_events::{Reader, Seq, StreamId};
 use ephor_governance::event::Event;
 use ephor_governance::units::Timestamp;
+use ephor_replay::passage::{Passage, Wanted};
 use ephor_replay::{ReplayError, at, nearest};
 
 use super::print::{self, DIM, styled, time};
@@ -86,48 +86,6 @@ impl Place {
     }
 }
 
-/// The whole log, or one stream of it.
-enum Commits {
-    All(Box<Cursor>),
-    Stream(Box<StreamCursor>),
-}
-
-impl Commits {
-    fn next(&mut self) -> Result<Option<CommitView<'_>>, ReadError> {
-        match self {
-            Self::All(cursor) => cursor.next(),
-            Self::Stream(cursor) => cursor.next(),
-        }
-    }
-}
-
-struct Wanted {
-    types: Vec<&'static str>,
-    from: Seq,
-    to: Option<Seq>,
-    left: u64,
-}
-
-impl Wanted {
-    fn is_type(&self, name: &str) -> bool {
-        self.types.is_empty() || self.types.contains(&name)
-    }
-
-    fn is_in(&self, commit: &CommitView<'_>) -> bool {
-        commit.last_seq() >= self.from
-            && (self.types.is_empty()
-                || commit.events().any(|event| type_name(event.type_id).is_some_and(|name| self.is_type(name))))
-    }
-
-    fn takes(&self, envelope: &Envelope) -> bool {
-        envelope.seq >= self.from && self.to.is_none_or(|to| envelope.seq <= to) && self.is_type(envelope.event.name())
-    }
-
-    fn is_past(&self, commit: &CommitView<'_>) -> bool {
-        self.left == 0 || self.to.is_some_and(|to| commit.seq > to)
-    }
-}
-
 /// How long to wait for another process to append.
 const WAIT: Duration = Duration::from_millis(200);
 
@@ -135,36 +93,24 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
     let types = args.types.iter().map(|name| known_type(name)).collect::<Result<_, _>>()?;
     let opened = if args.follow { store::open_shared(global)? } else { store::open_reader(global)? };
     let reader = &opened.reader;
-    let mut wanted = Wanted {
-        types,
-        from: args.from.map_or(Ok(Seq(1)), |place| place.first(reader))?,
-        to: args.to.map(|place| place.last(reader)).transpose()?,
-        left: args.limit.unwrap_or(u64::MAX),
-    };
-    let mut commits = match &args.stream {
-        Some(name) => Commits::Stream(Box::new(reader.stream(&known_stream(reader, name)?, Version(1))?)),
-        None => Commits::All(Box::new(reader.cursor(wanted.from)?)),
-    };
+    let from = args.from.map_or(Ok(Seq(1)), |place| place.first(reader))?;
+    let to = args.to.map(|place| place.last(reader)).transpose()?;
+    let stream = args.stream.as_ref().map(|name| known_stream(reader, name)).transpose()?;
+    let mut left = args.limit.unwrap_or(u64::MAX);
+    let mut passage = Passage::open(reader, Wanted { stream, types }, from)?;
     let mut lines = Lines::default();
     loop {
-        while let Some(commit) = commits.next()? {
-            if wanted.is_past(&commit) {
-                lines.flush()?;
-                return Ok(Exit::Done);
-            }
-            if !wanted.is_in(&commit) {
-                continue;
-            }
-            let envelopes = Envelope::of_commit(&commit.to_owned()).map_err(ReplayError::from)?;
-            for envelope in &envelopes {
-                if wanted.left > 0 && wanted.takes(envelope) {
-                    wanted.left -= 1;
+        while left > 0 && to.is_none_or(|to| passage.next_seq() <= to) {
+            let Some(envelopes) = passage.next()? else { break };
+            for envelope in envelopes.iter().filter(|envelope| to.is_none_or(|to| envelope.seq <= to)) {
+                if left > 0 {
+                    left -= 1;
                     lines.push(global, envelope)?;
                 }
             }
         }
         lines.flush()?;
-        if !args.follow || wanted.left == 0 {
+        if !args.follow || left == 0 {
             return Ok(Exit::Done);
         }
         sleep(WAIT);

@@ -1,14 +1,9 @@
 //! `ephor history`: the story of one strategy.
 
-use std::collections::VecDeque;
-
-use ephor_events::codec::type_name;
+use ephor_events::Seq;
 use ephor_events::envelope::Envelope;
-use ephor_events::{Reader, StreamId, Version};
-use ephor_governance::event::Event;
 use ephor_governance::ids::StrategyId;
-use ephor_replay::why::instruments;
-use ephor_replay::{ReplayError, at, covers};
+use ephor_replay::passage::Story;
 
 use super::print::{self, DIM, styled, time};
 use super::{CliError, Exit, Global, sentence};
@@ -28,58 +23,15 @@ pub(super) struct Args {
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
     let opened = store::open_reader(global)?;
-    let reader = &opened.reader;
-    at::known(reader, &args.strategy)?;
-    let stream = StreamId::new(args.strategy.as_str());
-    let mut kills = kills(reader, &args.strategy, &stream)?;
+    let mut story = Story::open(&opened.reader, &args.strategy, args.all, Seq(1))?;
     let mut text = Text::new(global.json);
-    let mut cursor = reader.stream(&stream, Version(1))?;
-    while let Some(commit) = cursor.next()? {
-        while let Some(kill) = kills.pop_front_if(|kill| kill.seq < commit.seq) {
-            text.push(&kill)?;
+    while let Some(envelopes) = story.next()? {
+        for envelope in &envelopes {
+            text.push(envelope)?;
         }
-        let tells = |name: Option<&str>| args.all || name.is_some_and(is_story);
-        if commit.events().any(|event| tells(type_name(event.type_id))) {
-            let envelopes = Envelope::of_commit(&commit.to_owned()).map_err(ReplayError::from)?;
-            for envelope in envelopes.iter().filter(|envelope| tells(Some(envelope.event.name()))) {
-                text.push(envelope)?;
-            }
-        }
-    }
-    for kill in &kills {
-        text.push(kill)?;
     }
     text.flush()?;
     Ok(Exit::Done)
-}
-
-/// What belongs into the story even where not everything is asked for.
-fn is_story(name: &str) -> bool {
-    match name {
-        "SignalReceived" | "OrderReported" | "TradeClosed" | "DecisionMade" | "HealthUpdated" => false,
-        _other => true,
-    }
-}
-
-/// The kill switches that covered the strategy, thrown and released.
-fn kills(reader: &Reader, id: &StrategyId, stream: &StreamId) -> Result<VecDeque<Envelope>, ReplayError> {
-    let instruments = instruments(reader, stream)?;
-    let mut found = VecDeque::new();
-    let mut cursor = reader.stream(&StreamId::system(), Version(1))?;
-    while let Some(commit) = cursor.next()? {
-        let is_kill = |name: &str| name == "KillSwitchEngaged" || name == "KillSwitchReleased";
-        if !commit.events().any(|event| type_name(event.type_id).is_some_and(is_kill)) {
-            continue;
-        }
-        found.extend(Envelope::of_commit(&commit.to_owned())?.into_iter().filter(|envelope| {
-            matches!(
-                &envelope.event,
-                Event::KillSwitchEngaged { scope, .. } | Event::KillSwitchReleased { scope, .. }
-                    if covers(scope, id, instruments.iter())
-            )
-        }));
-    }
-    Ok(found)
 }
 
 struct Text {

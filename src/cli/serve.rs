@@ -34,7 +34,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
     // Whoever speaks TLS here speaks it with one library; a second call finds it set.
     drop(rustls::crypto::ring::default_provider().install_default());
     let level = match global.verbose {
-        0 => "info",
+        0 => "info,actix_server=warn",
         1 => "debug",
         _more => "trace",
     };

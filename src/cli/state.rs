@@ -14,13 +14,12 @@ use ephor_replay::at::{Moment, Point, strategy_at, system_at};
 use ephor_replay::fold::{Digest, digest_of_strategy, digest_of_system};
 use ephor_replay::happened::{Happened, Reading, strategy_by, system_by};
 use ephor_replay::{SystemView, covers};
-use serde_json::{Value, json};
 
 use super::events::moment;
 use super::print::{self, BOLD, Counted, DIM, amount, percent, styled, time};
 use super::sentence::{self, figure, record, scope_name, signed};
 use super::{CliError, Exit, Global};
-use crate::store;
+use crate::{past, store};
 
 /// Show the whole state of a strategy, or of `system`, now or at a moment of the past
 #[derive(clap::Args)]
@@ -71,7 +70,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
         let digest = digest_of_system(&moment.state)?;
         let value = to_json(&SystemView::from(&moment.state));
         if global.json {
-            print::json(&as_json(&moment, reading.as_ref(), digest, &value))?;
+            print::json(&past::moment_json(&moment, reading.as_ref(), digest, &value))?;
         } else {
             print::out(system_text(&moment, reading.as_ref(), digest))?;
         }
@@ -82,20 +81,14 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
         Some(by) => apart(strategy_by(&opened.reader, keyframes, &id, by)?),
         None => (strategy_at(&opened.reader, keyframes, &id, point)?, None),
     };
-    let digest = digest_of_strategy(&id, &moment.state)?;
-    let around = if moment.seq.0 == 0 { Point::Now } else { upto(point, moment.seq) };
     let system = match by {
         Some(by) => system_by(&opened.reader, keyframes, by)?.moment.state,
-        None => system_at(&opened.reader, keyframes, around)?.state,
+        None => system_at(&opened.reader, keyframes, past::beside(point, moment.seq))?.state,
     };
     if global.json {
-        let mut value = as_json(&moment, reading.as_ref(), digest, &to_json(&moment.state));
-        if let Some(fields) = value.as_object_mut() {
-            fields.insert("kills".to_owned(), json!(covering(&id, &moment.state, &system)));
-            fields.insert("policy_id".to_owned(), json!(system.policy_id));
-        }
-        print::json(&value)?;
+        print::json(&past::strategy_json(&id, &moment, reading.as_ref(), &system)?)?;
     } else {
+        let digest = digest_of_strategy(&id, &moment.state)?;
         print::out(strategy_text(&id, &moment, reading.as_ref(), digest, &system))?;
     }
     Ok(Exit::Done)
@@ -103,33 +96,6 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
 
 fn apart<S>(happened: Happened<S>) -> (Moment<S>, Option<Reading>) {
     (happened.moment, Some(happened.reading))
-}
-
-/// The system at the same moment: a version of the strategy's is the seq of its event.
-const fn upto(point: Point, seq: Seq) -> Point {
-    match point {
-        Point::Version(_) => Point::Seq(seq),
-        Point::Now | Point::Time(_) | Point::Seq(_) => point,
-    }
-}
-
-fn covering(id: &StrategyId, state: &State, system: &system::State) -> Vec<Value> {
-    let view = SystemView::from(system);
-    let instrument = state.registration.as_ref().and_then(|registration| registration.instrument.as_ref());
-    view.kills.iter().filter(|kill| covers(kill.scope, id, instrument.into_iter())).map(|kill| json!(kill)).collect()
-}
-
-fn as_json<S>(moment: &Moment<S>, reading: Option<&Reading>, digest: Digest, state: &Value) -> Value {
-    json!({
-        "stream": moment.stream,
-        "version": moment.version,
-        "newest_version": moment.newest,
-        "seq": moment.seq,
-        "recorded_at": (moment.version.0 > 0).then_some(moment.recorded_at),
-        "digest": digest,
-        "as_happened": reading,
-        "state": state,
-    })
 }
 
 /// Sections of names and values.

@@ -11,12 +11,13 @@ use ephor_governance::canary::Round;
 use ephor_snapshots::Keyframes;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use prometheus::proto::MetricFamily;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::acts::Acts;
 use super::figures::Figures;
 use super::measured;
 use super::problem::Problem;
+use super::reading::READS_MAX;
 use crate::canary::Feeds;
 use crate::keys::KeysError;
 use crate::keys::api::{ApiKeys, Caller};
@@ -38,6 +39,10 @@ pub struct App {
     pub acts: Acts,
     rates: DefaultKeyedRateLimiter<String>,
     governed: Option<Governed>,
+    /// Places for reads of the log.
+    pub reads: Arc<Semaphore>,
+    /// Places for event streams.
+    pub streams: Arc<Semaphore>,
     closing: AtomicBool,
     started: Instant,
 }
@@ -98,6 +103,8 @@ impl App {
         Ok(Self {
             figures: Figures::new(settings.telemetry.metrics_strategies_max)?,
             rates: RateLimiter::keyed(quota),
+            reads: Arc::new(Semaphore::new(READS_MAX)),
+            streams: Arc::new(Semaphore::new(limits.streams)),
             settings,
             keys,
             verifier,

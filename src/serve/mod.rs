@@ -7,7 +7,10 @@ pub mod acts;
 pub mod answer;
 pub mod app;
 pub mod auth;
+pub mod decisions;
 pub mod describe;
+pub mod digests;
+pub mod events;
 pub mod figures;
 pub mod headers;
 pub mod idempotency;
@@ -16,8 +19,12 @@ pub mod measured;
 pub mod orders;
 pub mod probes;
 pub mod problem;
+pub mod query;
+pub mod reading;
 pub mod routes;
 pub mod schema;
+pub mod strategies;
+pub mod stream;
 pub mod tls;
 pub mod watch;
 
@@ -34,6 +41,7 @@ use actix_web::{HttpServer, web};
 use crate::settings::TlsError;
 use app::App;
 use auth::ClientCertificate;
+use stream::Line;
 use tls::Certificate;
 
 /// Why the service could not be started.
@@ -102,7 +110,7 @@ pub fn listen(app: &web::Data<App>) -> Result<Listening, ServeError> {
         .tls_handshake_timeout(Duration::from_millis(limits.head_timeout_ms))
         .shutdown_timeout(settings.shutdown_seconds)
         .disable_signals()
-        .on_connect(remember_certificate);
+        .on_connect(remember);
     let address = settings.bind;
     let bind = |source| ServeError::Bind { address, source };
     let certificate = settings.tls.as_ref().map(Certificate::read).transpose()?;
@@ -114,12 +122,20 @@ pub fn listen(app: &web::Data<App>) -> Result<Listening, ServeError> {
     Ok(Listening { server: server.run(), addresses, certificate })
 }
 
-/// Keeps the certificate that a client has shown, for the handlers.
-fn remember_certificate(connection: &dyn Any, kept: &mut Extensions) {
+/// Keeps for the handlers what only the connection knows: the certificate that a client has shown, and a hold on it.
+fn remember(connection: &dyn Any, kept: &mut Extensions) {
     use actix_tls::accept::rustls_0_23::TlsStream;
-    let Some(stream) = connection.downcast_ref::<TlsStream<actix_web::rt::net::TcpStream>>() else { return };
-    let (_, session) = stream.get_ref();
-    if let Some(certificate) = session.peer_certificates().and_then(<[_]>::first) {
+    use actix_web::rt::net::TcpStream;
+    let plain = connection.downcast_ref::<TcpStream>();
+    let secured = connection.downcast_ref::<TlsStream<TcpStream>>().map(|stream| stream.get_ref());
+    if let Some(line) = plain.or(secured.map(|(stream, _)| stream)) {
+        match Line::of(line) {
+            Ok(line) => drop(kept.insert(line)),
+            Err(error) => tracing::warn!(%error, "a connection could not be held on to: a slow reader will hold it"),
+        }
+    }
+    let certificate = secured.and_then(|(_, session)| session.peer_certificates()).and_then(<[_]>::first);
+    if let Some(certificate) = certificate {
         kept.insert(ClientCertificate(certificate.to_vec()));
     }
 }

@@ -109,6 +109,12 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "GOVERNANCE_DISABLED", detail)
     }
 
+    /// The service is on its way out.
+    #[must_use]
+    pub fn stopping() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_STOPPING", "the service is shutting down")
+    }
+
     /// Something of ours is broken; what it is stands in the service's own log.
     #[must_use]
     pub fn internal(error: &dyn std::error::Error) -> Self {

@@ -12,7 +12,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::describe::Described;
 use super::problem::Problem;
-use super::{acts, intake, orders, probes};
+use super::{acts, decisions, digests, events, intake, orders, probes, strategies, stream};
 
 /// The version of the API that this is.
 pub const V1: &str = "/v1";
@@ -21,6 +21,12 @@ pub const V1: &str = "/v1";
 fn v1(config: &mut ServiceConfig<'_>) {
     config.service(orders::check_order).service(orders::check_orders).service(intake::one).service(intake::lines);
     acts::routes(config);
+    config.service(events::page_of_events).service(stream::follow_events);
+    config
+        .service(strategies::list_strategies)
+        .service(strategies::one_strategy)
+        .service(strategies::history_of_strategy);
+    config.service(decisions::decisions_by_trace).service(digests::live_digests);
 }
 
 fn all(config: &mut ServiceConfig<'_>) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ephor_events::codec::{decode, decode_all, type_name};
+use ephor_events::codec::{decode, decode_all, decode_commit, type_name};
 use ephor_events::{CommitView, Reader, Seq, StreamId, Text, Version};
 use ephor_governance::event::{Event, Scope};
 use ephor_governance::ids::{InstrumentId, StrategyId};
@@ -40,6 +40,52 @@ pub(super) fn by_id(reader: &Reader, id: &str) -> Result<Seq, ReplayError> {
         }
     }
     decision.or(other).ok_or_else(|| ReplayError::UnknownId { id: id.to_owned() })
+}
+
+/// The decisions of an order, a signal or a trace, oldest first: from a seq on, and at most so many.
+///
+/// # Errors
+/// As reading.
+pub fn decisions_of(reader: &Reader, id: &str, from: Seq, most: usize) -> Result<Vec<Seq>, ReplayError> {
+    let text = Text::of(id);
+    let mut found = Vec::new();
+    let mut known = false;
+    for (stream, _) in reader.streams() {
+        for kind in [KeyKind::Order, KeyKind::Signal] {
+            let Some(commit) = reader.find(&stream, kind as u8, id)? else { continue };
+            let mut decided = None;
+            for (event, seq) in decode_commit(&commit)?.into_iter().zip(commit.seq.0..) {
+                if let Event::DecisionMade(decision) = event {
+                    decided = Some((Seq(seq), decision.attempt));
+                }
+            }
+            let Some((seq, attempt)) = decided else { continue };
+            known = true;
+            if attempt == 0 {
+                found.push(seq);
+                continue;
+            }
+            // It was decided before: earlier commits of the same key are in no index.
+            let mut cursor = reader.stream(&stream, Version(1))?;
+            while let Some(commit) = cursor.next()? {
+                if commit.key == Some((kind as u8, text)) {
+                    found.extend(decision_by(&commit, id, true)?);
+                }
+            }
+        }
+    }
+    if !known && !text.is_empty() {
+        let mut cursor = reader.cursor(from.max(Seq(1)))?;
+        while found.len() < most
+            && let Some(commit) = cursor.next()?
+        {
+            found.extend(decision_by(&commit, id, commit.trace == text)?);
+        }
+    }
+    found.retain(|seq| *seq >= from);
+    found.sort_unstable();
+    found.truncate(most);
+    Ok(found)
 }
 
 /// The decision in a commit of this trace, or about this order.
