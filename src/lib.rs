@@ -6,6 +6,7 @@ pub mod cli;
 pub mod export;
 pub mod input;
 pub mod keys;
+pub mod operate;
 pub mod screen;
 pub mod serve;
 pub mod settings;

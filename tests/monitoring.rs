@@ -2,12 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[expect(dead_code, reason = "this test uses a part of it")]
+mod cli;
+#[expect(dead_code, reason = "each test binary uses its part")]
+mod served;
+
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use served::Served;
 
 /// Where a program is installed.
 fn installed(name: &str) -> Option<PathBuf> {
@@ -50,6 +57,18 @@ fn file(name: &str) -> PathBuf {
 
 fn text(name: &str) -> String {
     fs::read_to_string(file(name)).unwrap()
+}
+
+/// What the service serves, as Prometheus would read it.
+#[track_caller]
+fn check_metrics(served: &str) {
+    let mut command = Command::new(unpacked("promtool", "prometheus"));
+    command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(served.as_bytes()).unwrap();
+    let done = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success() && said.is_empty(), "promtool check metrics: {said}");
 }
 
 #[track_caller]
@@ -102,6 +121,42 @@ fn dashboard() -> Value {
 fn the_alert_rules_are_rules_and_do_what_their_tests_say() {
     promtool(&["check", "rules", "ephor-rules.yml"]);
     promtool(&["test", "rules", "ephor-rules-test.yml"]);
+}
+
+#[test]
+fn the_service_serves_what_the_table_lists_in_the_form_that_prometheus_asks_for() {
+    let service = Served::new();
+    let request = service.request(reqwest::Method::POST, "/v1/ingest").header("content-type", "application/x-ndjson");
+    assert_eq!(request.body(fs::read(cli::demo()).unwrap()).send().unwrap().text().unwrap().lines().count(), 4_248);
+    let killed = service.post("/v1/kill", &serde_json::json!({ "scope": "venue:XCME", "reason": "a test" }));
+    assert_eq!(killed.0, 200, "{}", killed.1);
+    let served = service.get("/metrics").1;
+    let served = served.as_str().unwrap();
+    check_metrics(served);
+    let kinds = served.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let kinds: BTreeMap<_, _> = kinds.map(|(name, kind)| (name.to_owned(), kind.to_owned())).collect();
+    assert_eq!(kinds, listed());
+    let decisions = served.lines().filter(|line| line.starts_with("ephor_decisions_total"));
+    let decisions: u64 = decisions.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum();
+    assert_eq!(decisions, 1_480, "every decision of the demonstration is counted");
+    assert!(served.contains("ephor_maturity_level{strategy=\"BBMR-GBPUSD-M5-001\"} 3"));
+    assert!(served.contains("ephor_kill_engaged{scope=\"venue:XCME\"} 1"));
+}
+
+#[test]
+fn strategies_beyond_the_bound_share_one_name() {
+    let service = Served::with("[telemetry]\nmetrics_strategies_max = 2\n", &[]);
+    for name in ["a", "b", "c", "d"] {
+        service.register(name);
+        let order = serde_json::json!({
+            "order_id": "o", "strategy_id": name, "instrument": "X", "side": "BUY", "qty": "1", "price": "1",
+        });
+        assert_eq!(service.post("/v1/orders/check", &order).0, 200);
+    }
+    let served = service.get("/metrics").1;
+    let served = served.as_str().unwrap();
+    assert!(served.contains("ephor_decisions_total{action=\"block\",strategy=\"_other\"} 2"), "{served}");
+    assert_eq!(served.matches("ephor_health_score{").count(), 2);
 }
 
 #[test]

@@ -135,12 +135,23 @@ id! {
 
 checked_from_str!(InstrumentId, SourceId, TokenId, Actor, Currency);
 
+impl StrategyId {
+    /// The name that a drill of the kill switch kills: no strategy can have it, so nobody's orders are touched.
+    pub const DRILL: &str = "ephor-drill";
+
+    /// The name of a drill's target, see [`StrategyId::DRILL`].
+    #[must_use]
+    pub fn drill() -> Self {
+        Self(SmolStr::new_static(Self::DRILL))
+    }
+}
+
 impl FromStr for StrategyId {
     type Err = IdError;
 
-    /// `system` is the name of the stream that belongs to no strategy.
+    /// `system` is the name of the stream that belongs to no strategy, [`StrategyId::DRILL`] covers no order.
     fn from_str(text: &str) -> Result<Self, IdError> {
-        if text == "system" {
+        if text == "system" || text == Self::DRILL {
             return Err(IdError::Reserved { text: text.to_owned() });
         }
         checked(text).map(Self)

@@ -1,35 +1,11 @@
 //! `ephor kill` and `ephor rearm`: the latched kill switch.
 
-use std::str::FromStr;
-
-use ephor_governance::event::Scope;
 use ephor_governance::system::Command;
 
 use super::operator::{self, Who, Why};
 use super::{CliError, Exit, Global};
+use crate::operate::Covers;
 use crate::store::Terms;
-
-/// What a kill switch covers, as it is written on the command line.
-#[derive(Clone, Debug)]
-struct Covers(Scope);
-
-impl FromStr for Covers {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "all" {
-            return Ok(Self(Scope::All));
-        }
-        let (kind, name) = text.split_once(':').unwrap_or((text, ""));
-        let said = |error: ephor_governance::ids::IdError| error.to_string();
-        match kind {
-            "strategy" => name.parse().map(Scope::Strategy).map(Self).map_err(said),
-            "instrument" => name.parse().map(Scope::Instrument).map(Self).map_err(said),
-            "venue" => name.parse().map(Scope::Venue).map(Self).map_err(said),
-            _other => Err("use all, strategy:ID, instrument:ID or venue:ID".to_owned()),
-        }
-    }
-}
 
 /// Stop orders at once, until a named person re-arms
 #[derive(clap::Args)]

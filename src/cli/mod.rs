@@ -1,6 +1,7 @@
 //! The command line: one file a command, each with its arguments, its help and an example.
 
 mod api_key;
+mod approvals;
 mod audit;
 mod bisect;
 mod completions;
@@ -89,6 +90,7 @@ enum Command {
     Policy(policy::Args),
     Strategy(strategy::Args),
     Token(token::Args),
+    Approvals(approvals::Args),
     ApiKey(api_key::Args),
     Keys(keys::Args),
     Kill(kill::KillArgs),
@@ -126,6 +128,7 @@ pub fn main() -> ExitCode {
         Command::Policy(args) => policy::run(global, args),
         Command::Strategy(args) => strategy::run(global, args),
         Command::Token(args) => token::run(global, args),
+        Command::Approvals(args) => approvals::run(global, args),
         Command::ApiKey(args) => api_key::run(global, args),
         Command::Keys(args) => keys::run(global, args),
         Command::Kill(args) => kill::kill(global, args),

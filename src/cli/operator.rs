@@ -3,8 +3,7 @@
 //! An operator's act is stamped with the wall clock, carries a name, and is one commit.
 
 use ephor_actors::{Recorded, Request};
-use ephor_events::StreamId;
-use ephor_events::envelope::event_json;
+use ephor_events::{Reader, StreamId};
 use ephor_governance::ids::{Actor, StrategyId};
 use ephor_governance::strategy::{self, Command};
 use ephor_governance::system;
@@ -14,6 +13,7 @@ use smol_str::SmolStr;
 
 use super::print::{self, DIM, styled};
 use super::{CliError, Exit, Global, sentence};
+use crate::operate::{self, Done};
 use crate::store::{self, Session, Terms};
 
 /// Who.
@@ -83,7 +83,7 @@ pub(super) fn change(global: &Global, terms: Terms, command: system::Command) ->
 
 /// An operator's act is tied to nothing else, so it gets an id of its own.
 pub(super) fn trace() -> SmolStr {
-    SmolStr::new(uuid::Uuid::now_v7().to_string())
+    operate::new_id()
 }
 
 /// A strategy as it stands.
@@ -104,7 +104,31 @@ pub(super) fn system_now(session: &Session) -> Result<system::State, CliError> {
     Ok(restore(session.governor.reader(), None, &StreamId::system(), None, system::evolve)?.state)
 }
 
-fn say(global: &Global, stream: &str, recorded: &Recorded) -> Result<Exit, CliError> {
+/// What is seen of one strategy, or of every one.
+///
+/// # Errors
+/// What the log said; a name that is not known, with the nearest that is.
+pub(super) fn seen<T>(
+    reader: &Reader,
+    only: Option<&StrategyId>,
+    see: impl Fn(&StrategyId, &strategy::State) -> Vec<T>,
+) -> Result<Vec<T>, CliError> {
+    let ids: Vec<StrategyId> = if let Some(id) = only {
+        ephor_replay::at::known(reader, id)?;
+        vec![id.clone()]
+    } else {
+        let streams = reader.streams().into_iter().filter(|(stream, version)| !stream.is_system() && version.0 > 0);
+        streams.map(|(stream, _)| StrategyId::recorded(stream.as_str().into())).collect()
+    };
+    let mut all = Vec::new();
+    for id in ids {
+        let state = restore(reader, None, &StreamId::new(id.as_str()), None, strategy::evolve)?.state;
+        all.extend(see(&id, &state));
+    }
+    Ok(all)
+}
+
+pub(super) fn say(global: &Global, stream: &str, recorded: &Recorded) -> Result<Exit, CliError> {
     if global.json {
         print::json(&as_json(stream, recorded))?;
     } else {
@@ -115,20 +139,7 @@ fn say(global: &Global, stream: &str, recorded: &Recorded) -> Result<Exit, CliEr
 
 /// What was recorded, for programs.
 pub(super) fn as_json(stream: &str, recorded: &Recorded) -> Value {
-    let events: Vec<Value> = recorded
-        .events
-        .iter()
-        .zip(recorded.seq.0..)
-        .map(|(event, seq)| json!({ "seq": seq, "type": event.name(), "data": event_json(event) }))
-        .collect();
-    json!({
-        "stream": stream,
-        "seq": recorded.seq,
-        "version": recorded.version,
-        "at": recorded.at,
-        "repeat": recorded.repeat,
-        "events": events,
-    })
+    json!(Done::of(stream, recorded))
 }
 
 /// What was recorded, for people: a line an event.

@@ -16,7 +16,7 @@ use serde_json::json;
 use super::operator::{self, Who, Why};
 use super::print::{self, GOOD, styled};
 use super::{CliError, Exit, Global};
-use crate::settings::{self, Problem};
+use crate::operate::policy_of_toml;
 use crate::store::{self, Terms};
 
 /// Show, check and adopt the policy: every threshold there is
@@ -113,22 +113,13 @@ pub(super) fn read(path: &Path) -> Result<Policy, CliError> {
         }
         Err(source) => return Err(CliError::File { doing: "read", path: path.to_owned(), source }),
     };
-    checked(&text).map_err(|problem| CliError::usage(format!("policy {}: {problem}", path.display())))
-}
-
-fn checked(text: &str) -> Result<Policy, Problem> {
-    let policy: Policy = settings::parse(text)?;
-    policy.validate().map_err(|error| Problem {
-        line: settings::line_of(text, error.field),
-        field: Some(error.field.to_owned()),
-        problem: error.problem,
-    })?;
-    Ok(policy)
+    policy_of_toml(&text).map_err(|problem| CliError::usage(format!("policy {}: {problem}", path.display())))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operate::policy_of_toml as checked;
 
     #[test]
     fn what_is_shown_is_what_can_be_adopted() {

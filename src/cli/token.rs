@@ -4,22 +4,18 @@ mod verify;
 
 use clap::Subcommand;
 use comfy_table::{Cell, Color};
-use ephor_events::{Reader, StreamId};
-use ephor_governance::event::Event;
 use ephor_governance::ids::{InstrumentId, SourceId, StrategyId, TokenId};
 use ephor_governance::order::Side;
-use ephor_governance::strategy::{self, Command};
-use ephor_governance::token::{self, Active, Grant};
-use ephor_governance::units::{Amount, Timestamp};
-use ephor_snapshots::restore;
-use serde::Serialize;
-use smol_str::SmolStr;
+use ephor_governance::strategy::Command;
+use ephor_governance::token::Grant;
+use ephor_governance::units::Amount;
 
 use super::operator::{self, Who, Why};
 use super::print::{self, LEFT, RIGHT};
 use super::{CliError, Exit, Global};
 use crate::keys::Claims;
 use crate::keys::signing::Signer;
+use crate::operate;
 use crate::store::{self, Terms};
 
 /// Issue, check, list and revoke execution tokens
@@ -129,7 +125,7 @@ fn sign(global: &Global, issue: &Issue) -> Result<Exit, CliError> {
         let policy = operator::system_now(session)?.policy;
         let ttl = issue.ttl_seconds.unwrap_or(policy.execution_tokens.ttl_seconds_default);
         Ok(Command::IssueToken(Grant {
-            id: TokenId::recorded(SmolStr::new(uuid::Uuid::now_v7().to_string())),
+            id: TokenId::recorded(operate::new_id()),
             instruments: issue.instruments.clone(),
             side: issue.side,
             notional_usd_max: issue.max_notional_usd,
@@ -139,9 +135,7 @@ fn sign(global: &Global, issue: &Issue) -> Result<Exit, CliError> {
             issued_by,
         }))
     })?;
-    let grant = recorded.events.iter().find_map(|event| {
-        if let Event::TokenChanged(token::Event::Issued(grant)) = event { Some(grant.clone()) } else { None }
-    });
+    let grant = operate::granted(&recorded).cloned();
     let text = match grant.zip(signer) {
         Some((grant, signer)) => Some(signer.sign(&Claims::new(issue.strategy.clone(), grant, recorded.at, trace))?),
         None => None,
@@ -159,18 +153,10 @@ fn sign(global: &Global, issue: &Issue) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-#[derive(Serialize)]
-struct Listed {
-    strategy: StrategyId,
-    #[serde(flatten)]
-    grant: Grant,
-    uses_left: u32,
-    expired: bool,
-}
-
 fn show(global: &Global, only: Option<&StrategyId>) -> Result<Exit, CliError> {
     let opened = store::open_reader(global)?;
-    let listed = listed(&opened.reader, only, store::now())?;
+    let now = store::now();
+    let listed = operator::seen(&opened.reader, only, |id, state| operate::tokens(id, state, now))?;
     if global.json {
         print::json(&listed)?;
         return Ok(Exit::Done);
@@ -200,28 +186,6 @@ fn show(global: &Global, only: Option<&StrategyId>) -> Result<Exit, CliError> {
     }
     print::out(print::rows(&table))?;
     Ok(Exit::Done)
-}
-
-fn listed(reader: &Reader, only: Option<&StrategyId>, now: Timestamp) -> Result<Vec<Listed>, CliError> {
-    let ids: Vec<StrategyId> = if let Some(id) = only {
-        ephor_replay::at::known(reader, id)?;
-        vec![id.clone()]
-    } else {
-        let streams = reader.streams().into_iter().filter(|(stream, version)| !stream.is_system() && version.0 > 0);
-        streams.map(|(stream, _)| StrategyId::recorded(stream.as_str().into())).collect()
-    };
-    let mut listed = Vec::new();
-    for strategy in ids {
-        let state: strategy::State =
-            restore(reader, None, &StreamId::new(strategy.as_str()), None, strategy::evolve)?.state;
-        listed.extend(state.tokens.active.into_values().map(|Active { grant, uses_left }| Listed {
-            strategy: strategy.clone(),
-            expired: grant.expires_at <= now,
-            grant,
-            uses_left,
-        }));
-    }
-    Ok(listed)
 }
 
 /// What a token covers, in words.

@@ -28,7 +28,7 @@ struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The fields of an object.
 #[derive(Default)]
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     values: BTreeMap<Cow<'a, str>, &'a RawValue>,
     twice: Option<String>,
 }
@@ -70,7 +70,7 @@ fn quoted(text: &str) -> String {
 
 /// What an amount may be.
 #[derive(Clone, Copy)]
-pub(super) enum Range {
+pub(crate) enum Range {
     Any,
     AtLeastZero,
     AboveZero,
@@ -78,7 +78,7 @@ pub(super) enum Range {
 
 impl<'a> Fields<'a> {
     /// The fields of a line.
-    pub(super) fn of(line: &'a str) -> Result<Self, Refusal> {
+    pub(crate) fn of(line: &'a str) -> Result<Self, Refusal> {
         let fields: Self = serde_json::from_str(line).map_err(|error| match error.classify() {
             serde_json::error::Category::Data => Refusal::line(Code::LineNotObject, error.to_string()),
             serde_json::error::Category::Io
@@ -91,17 +91,29 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn value(&self, name: &'static str) -> Option<&'a str> {
+    /// Refuses a field of another name: what an operator has misspelt must not be passed over.
+    pub(crate) fn only(self, names: &[&str]) -> Result<Self, Refusal> {
+        match self.values.keys().find(|name| !names.contains(&&***name)) {
+            None => Ok(self),
+            Some(unknown) => {
+                let problem = format!("unknown field {:?}: use {}", quoted(unknown), names.join(", "));
+                Err(Refusal::line(Code::FieldUnknown, problem))
+            }
+        }
+    }
+
+    /// A field as it was written, `None` where it is missing or null.
+    pub(crate) fn value(&self, name: &'static str) -> Option<&'a str> {
         self.values.get(name).map(|raw| raw.get()).filter(|text| *text != "null")
     }
 
     /// The text of a field, `None` where it is missing or null.
-    pub(super) fn text(&self, name: &'static str) -> Result<Option<Cow<'a, str>>, Refusal> {
+    pub(crate) fn text(&self, name: &'static str) -> Result<Option<Cow<'a, str>>, Refusal> {
         self.text_within(name, TEXT_BYTES_MAX)
     }
 
     /// The text of a field that may be this long, bytes.
-    pub(super) fn text_within(&self, name: &'static str, most: usize) -> Result<Option<Cow<'a, str>>, Refusal> {
+    pub(crate) fn text_within(&self, name: &'static str, most: usize) -> Result<Option<Cow<'a, str>>, Refusal> {
         let Some(raw) = self.value(name) else { return Ok(None) };
         if !raw.starts_with('"') {
             return Err(Refusal::field(Code::FieldMalformed, name, format!("expected a text, found {}", quoted(raw))));
@@ -116,13 +128,13 @@ impl<'a> Fields<'a> {
     }
 
     /// An id, a name or a code.
-    pub(super) fn id<T: FromStr<Err: fmt::Display>>(&self, name: &'static str) -> Result<Option<T>, Refusal> {
+    pub(crate) fn id<T: FromStr<Err: fmt::Display>>(&self, name: &'static str) -> Result<Option<T>, Refusal> {
         let Some(text) = self.text(name)? else { return Ok(None) };
         text.parse().map(Some).map_err(|error: T::Err| Refusal::field(Code::FieldMalformed, name, error.to_string()))
     }
 
     /// An exact amount, written as a text or as a number.
-    pub(super) fn amount(&self, name: &'static str, range: Range) -> Result<Option<Amount>, Refusal> {
+    pub(crate) fn amount(&self, name: &'static str, range: Range) -> Result<Option<Amount>, Refusal> {
         let Some(raw) = self.value(name) else { return Ok(None) };
         let text = if raw.starts_with('"') { self.text(name)?.unwrap_or_default() } else { Cow::Borrowed(raw) };
         let amount = exact(&text).map_err(|error| match error {
@@ -147,7 +159,7 @@ impl<'a> Fields<'a> {
     }
 
     /// An instant.
-    pub(super) fn time(&self, name: &'static str) -> Result<Option<Timestamp>, Refusal> {
+    pub(crate) fn time(&self, name: &'static str) -> Result<Option<Timestamp>, Refusal> {
         let Some(text) = self.text(name)? else { return Ok(None) };
         let wrong = || {
             let problem = format!("not an RFC 3339 time between 1677 and 2262: {}", quoted(&text));
@@ -157,7 +169,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A count.
-    pub(super) fn count(&self, name: &'static str) -> Result<Option<u32>, Refusal> {
+    pub(crate) fn count(&self, name: &'static str) -> Result<Option<u32>, Refusal> {
         let Some(raw) = self.value(name) else { return Ok(None) };
         raw.parse().map(Some).map_err(|_| {
             let problem = format!("expected a count from 0 to {}, found {}", u32::MAX, quoted(raw));
@@ -167,7 +179,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Yes or no.
-    pub(super) fn flag(&self, name: &'static str) -> Result<Option<bool>, Refusal> {
+    pub(crate) fn flag(&self, name: &'static str) -> Result<Option<bool>, Refusal> {
         match self.value(name) {
             None => Ok(None),
             Some("true") => Ok(Some(true)),
@@ -180,7 +192,7 @@ impl<'a> Fields<'a> {
     }
 
     /// One of a few words, in either case.
-    pub(super) fn choice<T: Copy>(&self, name: &'static str, words: &[(&str, T)]) -> Result<Option<T>, Refusal> {
+    pub(crate) fn choice<T: Copy>(&self, name: &'static str, words: &[(&str, T)]) -> Result<Option<T>, Refusal> {
         let Some(text) = self.text(name)? else { return Ok(None) };
         let chosen = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(&text));
         chosen.map(|(_, value)| Some(*value)).ok_or_else(|| {
@@ -192,7 +204,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The fields of an object in a field.
-    pub(super) fn object(&self, name: &'static str) -> Result<Option<Self>, Refusal> {
+    pub(crate) fn object(&self, name: &'static str) -> Result<Option<Self>, Refusal> {
         let Some(raw) = self.value(name) else { return Ok(None) };
         let fields: Self = serde_json::from_str(raw).map_err(|_| {
             Refusal::field(Code::FieldMalformed, name, format!("expected an object, found {}", quoted(raw)))
@@ -206,7 +218,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The values of a list, as they were written.
-    pub(super) fn list(&self, name: &'static str) -> Result<Option<Vec<&'a str>>, Refusal> {
+    pub(crate) fn list(&self, name: &'static str) -> Result<Option<Vec<&'a str>>, Refusal> {
         let Some(raw) = self.value(name) else { return Ok(None) };
         let values: Vec<&'a RawValue> = serde_json::from_str(raw).map_err(|_| {
             Refusal::field(Code::FieldMalformed, name, format!("expected a list, found {}", quoted(raw)))
@@ -215,7 +227,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The one text that stands for a value of any shape: names in order, no white space, numbers as written.
-    pub(super) fn canonical(&self, name: &'static str) -> Result<String, Refusal> {
+    pub(crate) fn canonical(&self, name: &'static str) -> Result<String, Refusal> {
         let mut text = String::new();
         write_canonical(self.value(name).unwrap_or("null"), 0, &mut text)
             .map_err(|problem| Refusal::field(Code::FieldMalformed, name, problem))?;
@@ -224,7 +236,7 @@ impl<'a> Fields<'a> {
 }
 
 /// What a field must be, where it may not be left out.
-pub(super) fn required<T>(name: &'static str, value: Result<Option<T>, Refusal>) -> Result<T, Refusal> {
+pub(crate) fn required<T>(name: &'static str, value: Result<Option<T>, Refusal>) -> Result<T, Refusal> {
     value?.ok_or_else(|| Refusal::field(Code::FieldMissing, name, "missing"))
 }
 

@@ -29,7 +29,7 @@ const SIGNED: &str = "v4.public.";
 /// The longest signed token, bytes.
 const SIGNED_BYTES_MAX: usize = 8 << 10;
 
-const SIDES: [(&str, Side); 2] = [("BUY", Side::Buy), ("SELL", Side::Sell)];
+pub(crate) const SIDES: [(&str, Side); 2] = [("BUY", Side::Buy), ("SELL", Side::Sell)];
 const DIRECTIONS: [(&str, Direction); 2] = [("LONG", Direction::Long), ("SHORT", Direction::Short)];
 const INTENTS: [(&str, Intent); 2] = [("entry", Intent::Entry), ("exit", Intent::Exit)];
 const STATUSES: [(&str, OrderStatus); 5] = [
@@ -308,7 +308,7 @@ fn baseline(fields: &Fields<'_>, id: SourceId) -> Result<Command, Refusal> {
     Ok(Command::RecordBaseline(RecordedBaseline { id, period_start, period_end, baseline }))
 }
 
-fn text(bytes: &[u8]) -> Result<&str, Refusal> {
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, Refusal> {
     std::str::from_utf8(bytes).map_err(|error| {
         Refusal::line(Code::LineNotUtf8, format!("not UTF-8 from byte {} on", error.valid_up_to() + 1))
     })

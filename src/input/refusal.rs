@@ -21,6 +21,8 @@ pub enum Code {
     TypeUnknown,
     /// A field that must be there is not.
     FieldMissing,
+    /// A field that nobody knows, where every field counts.
+    FieldUnknown,
     /// A name stands there twice: nobody can say which value was meant.
     FieldTwice,
     /// A value of the wrong kind.
@@ -52,6 +54,7 @@ impl Code {
             Self::LineNotObject => "LINE_NOT_OBJECT",
             Self::TypeUnknown => "TYPE_UNKNOWN",
             Self::FieldMissing => "FIELD_MISSING",
+            Self::FieldUnknown => "FIELD_UNKNOWN",
             Self::FieldTwice => "FIELD_TWICE",
             Self::FieldMalformed => "FIELD_MALFORMED",
             Self::FieldOutOfRange => "FIELD_OUT_OF_RANGE",
@@ -83,11 +86,11 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn line(code: Code, problem: impl Into<String>) -> Self {
+    pub(crate) fn line(code: Code, problem: impl Into<String>) -> Self {
         Self { code, field: None, problem: problem.into() }
     }
 
-    pub(super) fn field(code: Code, field: &'static str, problem: impl Into<String>) -> Self {
+    pub(crate) fn field(code: Code, field: &'static str, problem: impl Into<String>) -> Self {
         Self { code, field: Some(field), problem: problem.into() }
     }
 

@@ -13,6 +13,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use prometheus::proto::MetricFamily;
 use tokio::sync::watch;
 
+use super::acts::Acts;
 use super::figures::Figures;
 use super::measured;
 use super::problem::Problem;
@@ -33,6 +34,8 @@ pub struct App {
     pub verifier: Verifier,
     /// Signs tokens.
     pub signer: Signer,
+    /// What acts keep between requests.
+    pub acts: Acts,
     rates: DefaultKeyedRateLimiter<String>,
     governed: Option<Governed>,
     closing: AtomicBool,
@@ -99,6 +102,7 @@ impl App {
             keys,
             verifier,
             signer,
+            acts: Acts::default(),
             governed,
             closing: AtomicBool::new(false),
             started: Instant::now(),
@@ -137,6 +141,13 @@ impl App {
         let refreshed = [self.keys.refresh(), self.verifier.refresh(), self.signer.refresh()];
         for error in refreshed.into_iter().filter_map(Result::err) {
             tracing::error!(%error, "keys could not be read again: whom they would let in stays outside");
+        }
+    }
+
+    /// Tells the canary that a source speaks: a caller by its key's name, a strategy by its id, or `account`.
+    pub fn arrived(&self, source: &str) {
+        if let Some(governed) = &self.governed {
+            governed.feeds.arrived(source);
         }
     }
 

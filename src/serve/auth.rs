@@ -73,7 +73,11 @@ fn admitted<N: Need>(request: &HttpRequest) -> Result<Allowed<N>, Problem> {
     Ok(Allowed { caller, need: PhantomData })
 }
 
-fn caller(request: &HttpRequest, app: &App) -> Result<Caller, Problem> {
+/// Who is calling.
+///
+/// # Errors
+/// 401.
+pub fn caller(request: &HttpRequest, app: &App) -> Result<Caller, Problem> {
     if let Some(header) = request.headers().get(AUTHORIZATION) {
         let text = header.to_str().unwrap_or_default();
         let (scheme, key) = text.split_once(' ').unwrap_or((text, ""));

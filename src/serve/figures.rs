@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
-use ephor_actors::Recorded;
+use ephor_actors::{Failure, Recorded};
 use ephor_governance::ids::StrategyId;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, exponential_buckets,
@@ -78,6 +78,11 @@ impl Figures {
             let reason = decision.leading().map_or("", |verdict| verdict.reason.code());
             self.blocks.with_label_values(&[reason]).inc();
         }
+    }
+
+    /// Counts an order that is blocked because there is no recorded answer to it.
+    pub fn failed(&self, failure: &Failure) {
+        self.blocks.with_label_values(&[failure.reason().code()]).inc();
     }
 
     /// Counts one HTTP request.

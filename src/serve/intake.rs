@@ -135,13 +135,14 @@ impl LineResult {
 )]
 #[post("/ingest")]
 pub(super) async fn lines(
-    _: Allowed<Trade>,
+    allowed: Allowed<Trade>,
     request: HttpRequest,
     app: web::Data<App>,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     of_type(&request, "application/x-ndjson")?;
     app.governed()?;
+    app.arrived(allowed.caller.name.as_str());
     let (results, answer) = mpsc::channel(RESULTS_AHEAD);
     actix_web::rt::spawn(take_all(app, payload, trace_of(&request), results));
     let answer = tokio_stream(answer);
@@ -170,13 +171,14 @@ pub(super) async fn lines(
 )]
 #[post("/reports")]
 pub(super) async fn one(
-    _: Allowed<Trade>,
+    allowed: Allowed<Trade>,
     request: HttpRequest,
     app: web::Data<App>,
     body: Bytes,
 ) -> Result<web::Json<LineResult>, Problem> {
     json_in_utf8(&request)?;
     app.governed()?;
+    app.arrived(allowed.caller.name.as_str());
     let entry = Parser::live(store::now).line(&body)?;
     let entry =
         entry.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, Code::LineNotJson.as_str(), "the body is empty"))?;
@@ -206,13 +208,6 @@ pub struct Report {
     pub strategy_id: Option<String>,
 }
 
-/// Tells the canary that a source speaks: a strategy by its id, or the account.
-fn arrived(app: &App, source: &str) {
-    if let Ok(governed) = app.governed() {
-        governed.feeds.arrived(source);
-    }
-}
-
 /// Asks the governor; the request takes its place at once where it is a strategy's.
 fn ask(
     app: &web::Data<App>,
@@ -228,7 +223,7 @@ fn ask(
             let id = request.command.key().map_or_else(SmolStr::default, |(_, id)| id);
             let trace = trace.filter(|_| request.trace == id).unwrap_or_else(|| request.trace.clone());
             let strategy = request.strategy.clone();
-            arrived(app, strategy.as_str());
+            app.arrived(strategy.as_str());
             let asked = governor.ask(Request { at, trace, ..*request });
             let app = app.clone();
             let started = std::time::Instant::now();
@@ -243,7 +238,7 @@ fn ask(
         }
         Asked::Account(account) => {
             let id = account.id.text();
-            arrived(app, "account");
+            app.arrived("account");
             let trace = trace.unwrap_or_else(|| id.clone());
             let command = system::Command::UpdateAccount(account);
             (id, Box::pin(async move { governor.change(command, at, trace, Some(entry.ts)).await }))
@@ -322,7 +317,8 @@ async fn take_all(app: web::Data<App>, payload: web::Payload, trace: Option<Smol
 async fn send(results: &mpsc::Sender<Bytes>, value: &impl Serialize) -> Result<(), ()> {
     let mut bytes = serde_json::to_vec(value).map_err(drop)?;
     bytes.push(b'\n');
-    results.send(bytes.into()).await.map_err(drop)
+    // A reader that takes nothing for so long has gone, whatever its connection says.
+    tokio::time::timeout(SILENCE_MAX, results.send(bytes.into())).await.map_err(drop)?.map_err(drop)
 }
 
 fn tokio_stream(receiver: mpsc::Receiver<Bytes>) -> impl Stream<Item = Result<Bytes, actix_web::Error>> {

@@ -3,12 +3,14 @@
 //! Handlers are thin: parse, ask the governor, write the answer. Everything that comes in is bounded (size,
 //! number, time, rate), and every handler names in its signature who may call it.
 
+pub mod acts;
 pub mod answer;
 pub mod app;
 pub mod auth;
 pub mod describe;
 pub mod figures;
 pub mod headers;
+pub mod idempotency;
 pub mod intake;
 pub mod measured;
 pub mod orders;

@@ -132,12 +132,13 @@ pub struct CheckedOrders {
 )]
 #[post("/orders/check")]
 pub(super) async fn check_order(
-    _: Allowed<Trade>,
+    allowed: Allowed<Trade>,
     request: HttpRequest,
     app: web::Data<App>,
     body: web::Bytes,
 ) -> Result<HttpResponse, Problem> {
     json_in_utf8(&request).map_err(Problem::blocking)?;
+    app.arrived(allowed.caller.name.as_str());
     let key = idempotency_key(&request).map_err(Problem::blocking)?;
     let parsed = PARSER.check(&body, key.as_ref()).map_err(|refusal| Problem::from(refusal).blocking())?;
     if let Some(key) = key.filter(|key| *key != parsed.order.id) {
@@ -175,12 +176,13 @@ pub(super) async fn check_order(
 )]
 #[post("/orders/check:batch")]
 pub(super) async fn check_orders(
-    _: Allowed<Trade>,
+    allowed: Allowed<Trade>,
     request: HttpRequest,
     app: web::Data<App>,
     body: web::Bytes,
 ) -> Result<HttpResponse, Problem> {
     json_in_utf8(&request)?;
+    app.arrived(allowed.caller.name.as_str());
     let parsed = PARSER.checks(&body, BATCH_MAX)?;
     let trace = trace_of(&request);
     // Each takes its place as it is looked at, so they are decided in their order and written as one group.
@@ -256,7 +258,10 @@ fn ask(
     let started = Instant::now();
     async move {
         let Some(asked) = asked? else { return Ok(Answered { strategy, order_id, trace, recorded: None }) };
-        let recorded = asked.await.map_err(|failure| Problem::from(failure).blocking())?;
+        let recorded = asked.await.map_err(|failure| {
+            app.figures.failed(&failure);
+            Problem::from(failure).blocking()
+        })?;
         app.figures.decided(&strategy, &recorded, started.elapsed());
         Ok(Answered { strategy, order_id, trace, recorded: Some(recorded) })
     }

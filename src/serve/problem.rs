@@ -62,6 +62,9 @@ struct Body {
     /// Seconds after which the same request may go through.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_seconds: Option<u64>,
+    /// Whether the connection ends with it.
+    #[serde(skip)]
+    closes: bool,
 }
 
 impl Problem {
@@ -77,6 +80,7 @@ impl Problem {
             field: None,
             action: None,
             retry_after_seconds: None,
+            closes: false,
         }))
     }
 
@@ -130,6 +134,13 @@ impl Problem {
         self
     }
 
+    /// Ends the connection with it: what is left of a body would be read as the next request.
+    #[must_use]
+    pub fn closing(mut self) -> Self {
+        self.0.closes = true;
+        self
+    }
+
     /// Says when to come again.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
@@ -177,8 +188,7 @@ impl ResponseError for Problem {
         if self.0.status == StatusCode::UNAUTHORIZED.as_u16() {
             response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
         }
-        if self.0.status == StatusCode::REQUEST_TIMEOUT.as_u16() {
-            // What is left of the body would be read as the next request.
+        if self.0.closes {
             response.force_close();
         }
         response.content_type(MEDIA_TYPE).body(serde_json::to_vec(self).unwrap_or_default())
@@ -194,6 +204,7 @@ impl From<Refusal> for Problem {
             Code::IdReused | Code::RuleRefused => StatusCode::CONFLICT,
             Code::TypeUnknown
             | Code::FieldMissing
+            | Code::FieldUnknown
             | Code::FieldTwice
             | Code::FieldMalformed
             | Code::FieldOutOfRange

@@ -12,7 +12,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::describe::Described;
 use super::problem::Problem;
-use super::{intake, orders, probes};
+use super::{acts, intake, orders, probes};
 
 /// The version of the API that this is.
 pub const V1: &str = "/v1";
@@ -20,6 +20,7 @@ pub const V1: &str = "/v1";
 /// What stands under `/v1`.
 fn v1(config: &mut ServiceConfig<'_>) {
     config.service(orders::check_order).service(orders::check_orders).service(intake::one).service(intake::lines);
+    acts::routes(config);
 }
 
 fn all(config: &mut ServiceConfig<'_>) {

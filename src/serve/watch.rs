@@ -17,6 +17,9 @@ use super::headers::trace_of;
 use super::problem::{MEDIA_TYPE, Problem};
 use crate::telemetry;
 
+/// Answered to the end: whoever balances load must see that the service is going.
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+
 /// The middleware.
 ///
 /// # Errors
@@ -27,6 +30,11 @@ pub async fn watch(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
+    if app.is_closing() && !PROBES.contains(&request.path()) {
+        let stopping =
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_STOPPING", "the service is shutting down");
+        return Err(stopping.blocking().closing().into());
+    }
     let route = request.match_pattern().unwrap_or_else(|| "unknown".to_owned());
     let trace = trace_of(request.request());
     let span = tracing::debug_span!(
@@ -47,7 +55,7 @@ pub async fn watch(
         Ok(Err(error)) => Err(error),
         Err(_) => {
             let detail = format!("the request was not there within {} ms", app.request_timeout().as_millis());
-            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", detail).blocking().into())
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", detail).blocking().closing().into())
         }
     };
     let status =

@@ -38,12 +38,21 @@ impl Served {
         Self::at(desk, key, args)
     }
 
+    /// On a desk that is there already, with nothing governed.
+    pub(crate) fn disabled(desk: Desk, key: String) -> Self {
+        Self::start(desk, key, &["serve", "--bind", "127.0.0.1:0"])
+    }
+
     /// On a desk that is there already.
     pub(crate) fn at(desk: Desk, key: String, args: &[&str]) -> Self {
+        Self::start(desk, key, &[&["serve", "--enabled", "--bind", "127.0.0.1:0"], args].concat())
+    }
+
+    fn start(desk: Desk, key: String, args: &[&str]) -> Self {
         PROVIDER.call_once(|| rustls::crypto::ring::default_provider().install_default().unwrap());
-        let mut command = desk.program(&["serve", "--enabled", "--bind", "127.0.0.1:0"]);
+        let mut command = desk.program(args);
         let said = File::options().create(true).append(true).open(desk.path("stderr")).unwrap();
-        command.args(args).env("RUST_BACKTRACE", "0").stdout(Stdio::piped()).stderr(said);
+        command.env("RUST_BACKTRACE", "0").stdout(Stdio::piped()).stderr(said);
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();

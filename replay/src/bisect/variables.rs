@@ -85,6 +85,7 @@ pub const VARIABLES: &[Variable] = &[
     variable("tokens.active.<token>.uses_left", "number", "uses left of a token in force"),
     variable("tokens.active.<token>.grant", "map", "what the token permits"),
     variable("tokens.ended", "list", "the last tokens that ended: [id, how, time] each"),
+    variable("approvals.waiting", "list", "orders that wait: order, tier, level, since, approvals, token each"),
     variable("pauses.<cause>.by", "text", "who paused it"),
     variable("pauses.<cause>.since", "time", "since when"),
     variable("pauses.<cause>.reason", "text", "why"),
@@ -184,6 +185,7 @@ impl Scene<'_> {
             "baseline" => part(&state.baseline),
             "drift" => part(&state.drift),
             "tokens" => part(&state.tokens),
+            "approvals" => part(&state.approvals),
             "pauses" => part(&state.pauses),
             "positions" => positions(to_json(&state.positions)),
             _unknown => Value::Null,
@@ -192,8 +194,21 @@ impl Scene<'_> {
 }
 
 /// The fields that are amounts wherever they stand.
-const AMOUNTS: [&str; 8] =
-    ["initial_capital", "multiplier", "gross_win", "gross_loss", "equity", "peak", "pnl", "notional_usd_max"];
+const AMOUNTS: [&str; 13] = [
+    "initial_capital",
+    "multiplier",
+    "gross_win",
+    "gross_loss",
+    "equity",
+    "peak",
+    "pnl",
+    "notional_usd_max",
+    "qty",
+    "price",
+    "notional",
+    "leverage",
+    "position_qty",
+];
 
 fn part<T: serde::Serialize>(part: &T) -> Value {
     let mut value = to_json(part);

@@ -5,15 +5,17 @@ use ephor_governance::event::{Event, PauseCause, Scope};
 use ephor_governance::gate::Execution;
 use ephor_governance::ids::StrategyId;
 use ephor_governance::maturity::Level;
+use ephor_governance::order::Order;
 use ephor_governance::policy::Policy;
 use ephor_governance::rejection::Rejection;
 use ephor_governance::strategy::{self, Command, Context};
 use ephor_governance::units::{Amount, Multiplier};
 use ephor_governance::verdict::Action;
+use ephor_governance::{canary, system};
 use ephor_replay::ReplayError;
 use ephor_replay::audit::{self, Mismatch, Report, Rules};
 
-use crate::world::{MOMENTUM, REVERSION, World, check, read};
+use crate::world::{MOMENTUM, REVERSION, World, check, read, set_level};
 
 fn audited(world: &World) -> Report {
     audited_by(world, &Rules::default())
@@ -259,4 +261,49 @@ fn a_scope_that_the_log_does_not_have_says_what_would_do() {
     assert_eq!(unknown.to_string(), "the log has no strategy \"momentun\"; did you mean momentum?");
     let outside = run(audit::Scope { from: Some(Seq(99)), ..audit::Scope::default() });
     assert!(matches!(outside, ReplayError::SeqOutside { seq: Seq(99), last: Seq(2) }));
+}
+
+#[test]
+fn approvals_proposals_and_a_silent_canary_come_out_again() {
+    let mut world = World::at_level(Level::Gated);
+    let approve =
+        |id: &str, by: &str| Command::ApproveOrder { order_id: read(id), by: read(by), reason: "test".into() };
+    let again = |id: &str, attempt: u32| {
+        let Command::CheckOrder { order, .. } = check(id, "10") else { panic!("an order") };
+        Command::CheckOrder { order, attempt }
+    };
+    for id in ["order-1", "order-2", "order-3"] {
+        world.check(MOMENTUM, id, "10");
+    }
+    world.tell(MOMENTUM, &approve("order-1", "alice"));
+    world.tell(MOMENTUM, &again("order-1", 1));
+    world.tell(MOMENTUM, &approve("order-2", "alice"));
+    let decline = Command::DeclineOrder { order_id: read("order-2"), by: read("bob"), reason: "test".into() };
+    world.tell(MOMENTUM, &decline);
+    world.tell(MOMENTUM, &approve("order-3", "alice"));
+    world.at = world.at.plus_seconds(300);
+    world.tell(MOMENTUM, &approve("order-3", "bob"));
+    world.tell(MOMENTUM, &set_level(Level::Autonomous));
+    let Command::CheckOrder { order, .. } = check("large-1", "4000") else { panic!("an order") };
+    let order = Order { leverage: Some(read("5")), open_positions: Some(10), ..order };
+    world.tell(MOMENTUM, &Command::CheckOrder { order, attempt: 0 });
+    world.tell(MOMENTUM, &approve("large-1", "alice"));
+    world.tell(MOMENTUM, &approve("large-1", "bob"));
+    let mut stricter = Policy::default();
+    stricter.maturity.demotion_loss_streak = 2;
+    let (id, policy) = (stricter.id(), std::sync::Arc::new(stricter.clone()));
+    world.tell_system(&system::Command::ProposePolicy { id, policy, by: read("bob"), reason: "test".into() });
+    world.adopt(stricter);
+    let results = [("feed".into(), None)].into();
+    world.tell_system(&system::Command::RecordCanaryRound(canary::Round { results }));
+    world.at = world.at.plus_seconds(91);
+    let blocked = world.check(MOMENTUM, "order-4", "10");
+
+    let report = audited(&world);
+    assert_eq!((report.differ, report.first), (0, None));
+    let commit = world.reader().commit_of(blocked).unwrap().unwrap();
+    let events = ephor_events::codec::decode_commit(&commit).unwrap();
+    assert_eq!(events[0].decision().unwrap().action, Action::Block);
+    let issued = world.strategies[&read(MOMENTUM)].0.tokens.active.len();
+    assert_eq!(issued, 2, "for the order approved late, and for the critical one by two people");
 }

@@ -51,9 +51,9 @@ fn fields(state: &State) -> Vec<Valued> {
         baseline,
         drift,
         tokens,
+        approvals,
         pauses,
         positions,
-        approvals,
     } = state;
     let record = &maturity.evidence;
     let factor = record.profit_factor().map_or_else(|| "-".to_owned(), |factor| format!("{factor:.2}"));
@@ -82,6 +82,11 @@ fn fields(state: &State) -> Vec<Valued> {
         let each: Vec<String> = positions.iter().map(|(name, qty)| format!("{} {name}", amount(*qty))).collect();
         listed(&each)
     });
+    let active = tokens.active.len();
+    let permits = match approvals.waiting.len() {
+        0 => format!("{active} active"),
+        waiting => format!("{active} active, {} waiting", Counted(waiting as u64, "order")),
+    };
     vec![
         valued("level", maturity.level.as_str(), (maturity.level, path)),
         valued("entered", time(record.entered_at), record.entered_at),
@@ -99,8 +104,7 @@ fn fields(state: &State) -> Vec<Valued> {
         ),
         valued("stopped by", listed(&stopped), pauses),
         valued("drift", listed(&beyond), drift),
-        valued("tokens", format!("{} active", tokens.active.len()), tokens),
-        valued("approvals", format!("{} wait", approvals.waiting.len()), approvals),
+        valued("tokens", permits, (tokens, approvals)),
         valued("positions", open.unwrap_or_else(|| "not reported".to_owned()), positions),
         valued("decisions", listed(&decided), totals.decisions),
         valued(
