@@ -4,6 +4,7 @@
 
 #[expect(dead_code, reason = "this test uses a part of it")]
 mod cli;
+#[expect(dead_code, reason = "each test binary uses its part")]
 mod served;
 
 use std::collections::BTreeMap;

@@ -76,6 +76,16 @@ pub struct Totals {
     counts: BTreeMap<&'static str, u64>,
 }
 
+/// A line of the answer to a stream.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub enum ResultLine {
+    /// What one line came to.
+    Result(LineResult),
+    /// The last line.
+    Totals(Totals),
+}
+
 impl LineResult {
     fn new(line: u64, status: &'static str, id: Option<SmolStr>) -> Self {
         Self { line, status, id, seq: None, events: Vec::new(), code: None, field: None, detail: None }
@@ -114,7 +124,7 @@ impl LineResult {
     tag = "ingest",
     request_body(content = String, content_type = "application/x-ndjson", description = "One object a line, as `ephor run` reads them"),
     responses(
-        (status = 200, description = "One result a line, then the totals", body = LineResult, content_type = "application/x-ndjson"),
+        (status = 200, description = "One result a line, then the totals", body = ResultLine, content_type = "application/x-ndjson"),
         (status = 401, description = "Not known", body = Problem, content_type = MEDIA_TYPE),
         (status = 403, description = "Not of the role engine or admin", body = Problem, content_type = MEDIA_TYPE),
         (status = 409, description = "Governance is disabled", body = Problem, content_type = MEDIA_TYPE),

@@ -137,9 +137,9 @@ pub(super) async fn check_order(
     app: web::Data<App>,
     body: web::Bytes,
 ) -> Result<HttpResponse, Problem> {
-    json_in_utf8(&request)?;
+    json_in_utf8(&request).map_err(Problem::blocking)?;
     app.arrived(allowed.caller.name.as_str());
-    let key = idempotency_key(&request)?;
+    let key = idempotency_key(&request).map_err(Problem::blocking)?;
     let parsed = PARSER.check(&body, key.as_ref()).map_err(|refusal| Problem::from(refusal).blocking())?;
     if let Some(key) = key.filter(|key| *key != parsed.order.id) {
         let detail = format!("order_id is {:?}, Idempotency-Key is {:?}", parsed.order.id.as_str(), key.as_str());

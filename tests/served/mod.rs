@@ -25,7 +25,6 @@ pub(crate) struct Served {
     child: Child,
 }
 
-#[expect(dead_code, reason = "each test binary uses its part")]
 impl Served {
     pub(crate) fn new() -> Self {
         Self::with("", &[])
@@ -155,7 +154,6 @@ fn answer(request: reqwest::blocking::RequestBuilder) -> (u16, Value) {
 }
 
 /// A Python of a test's own, made once of what `requirements` (a file) names.
-#[expect(dead_code, reason = "each test binary uses its part")]
 pub(crate) fn python(name: &str, requirements: &str) -> PathBuf {
     let place = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     let python = place.join("bin/python");
