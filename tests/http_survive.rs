@@ -3,9 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
-#[expect(dead_code, reason = "each test binary uses its part")]
 mod cli;
-#[expect(dead_code, reason = "each test binary uses its part")]
 mod served;
 
 use std::collections::BTreeMap;
@@ -39,10 +37,13 @@ fn load(served: &Served, prefix: &str, enough: &AtomicBool, answered: &AtomicU64
                     let client = reqwest::blocking::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
                     let (mut answers, started) = (Vec::new(), Instant::now());
                     for number in 0.. {
-                        let request = client.post(format!("{}/v1/orders/check", served.address)).bearer_auth(&served.key);
+                        let request =
+                            client.post(format!("{}/v1/orders/check", served.address)).bearer_auth(&served.key);
                         let sent = Instant::now();
                         let response = request.json(&order(&format!("{prefix}-{asker}-{number}"))).send();
-                        let Ok(decision) = response.and_then(|response| response.error_for_status()?.json()) else { break };
+                        let Ok(decision) = response.and_then(|response| response.error_for_status()?.json()) else {
+                            break;
+                        };
                         answers.push(Answer { sent, decision });
                         answered.fetch_add(1, Ordering::Relaxed);
                         // A test that has failed meanwhile does not wait for ever.

@@ -2,9 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[expect(dead_code, reason = "this test uses a part of it")]
 mod cli;
-#[expect(dead_code, reason = "each test binary uses its part")]
 mod served;
 
 use std::collections::BTreeMap;
