@@ -54,7 +54,7 @@ fn the_head_moves_with_every_group_and_what_it_names_can_be_read() {
         let before = *head.borrow_and_update();
         assert_eq!(before, governor.reader().head().seq);
         given_autonomous(&governor, "alpha").await;
-        head.changed().await.unwrap();
+        tokio::time::timeout(Duration::from_secs(5), head.changed()).await.unwrap().unwrap();
         let after = *head.borrow_and_update();
         assert_eq!(after, governor.reader().head().seq);
         assert!(after > before && governor.reader().commit_of(after).unwrap().is_some());
