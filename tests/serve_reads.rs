@@ -327,9 +327,8 @@ fn the_story_of_a_strategy_is_what_the_command_tells() {
     let desk = Desk::new();
     desk.run(&["run", "--input", demo().to_str().unwrap()]).ended(0);
     let by = ["--by", "alice", "--reason", "a drill"];
-    for scope in ["--strategy", "--instrument"] {
-        let on = if scope == "--strategy" { ID } else { "GBP/USD.SIM" };
-        desk.run(&[&["kill", scope, on], &by[..]].concat()).ended(0);
+    for scope in [format!("strategy:{ID}"), "instrument:GBP/USD.SIM".to_owned(), "instrument:OTHER".to_owned()] {
+        desk.run(&[&["kill", "--scope", &scope], &by[..]].concat()).ended(0);
     }
     desk.run(&[&["strategy", "pause", ID], &by[..]].concat()).ended(0);
     let key = key_of(&desk, "desk", "admin");
