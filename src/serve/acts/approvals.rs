@@ -16,8 +16,9 @@ use super::super::app::App;
 use super::super::auth::{Allowed, Operate, Read};
 use super::super::idempotency::once;
 use super::super::problem::Problem;
+use super::super::query::Parameters;
 use super::super::schema::Decimal;
-use super::{Act, Acting, Query, Unseen, WhyBody, blocking, id_of, only_reason};
+use super::{Act, Acting, Unseen, WhyBody, blocking, id_of, only_reason, page};
 use crate::keys::Claims;
 use crate::operate::{self, Awaited, Done};
 use crate::store;
@@ -102,7 +103,7 @@ pub(super) struct Approved {
 )]
 #[get("/approvals")]
 pub(super) async fn waiting(_: Allowed<Read>, request: HttpRequest, app: Data<App>) -> Result<Json<Queue>, Problem> {
-    let query = Query::of(&request, &["strategy", "limit", "after"])?;
+    let query = Parameters::of(&request, &["strategy", "limit", "after"])?;
     let only: Option<StrategyId> = query.get("strategy")?;
     let (governor, now) = (&app.governed()?.governor, store::now());
     let all = match only {
@@ -111,7 +112,7 @@ pub(super) async fn waiting(_: Allowed<Read>, request: HttpRequest, app: Data<Ap
     };
     let key = |awaited: &Awaited| format!("{:020}/{}/{}", awaited.since.nanos(), awaited.strategy_id, awaited.order.id);
     let all = all.into_iter().map(|awaited| (key(&awaited), awaited));
-    let (approvals, next) = query.page(all.collect())?;
+    let (approvals, next) = page(&query, all.collect())?;
     Ok(Json(Queue { approvals, next }))
 }
 

@@ -13,7 +13,8 @@ use super::super::app::App;
 use super::super::auth::{Allowed, Operate, Read};
 use super::super::idempotency::once;
 use super::super::problem::Problem;
-use super::{Act, Acting, Query, Unseen, fields, reason};
+use super::super::query::Parameters;
+use super::{Act, Acting, Unseen, fields, page, reason};
 use crate::input::required;
 use crate::operate::{Covers, Done};
 
@@ -109,7 +110,7 @@ pub(super) async fn engaged(
     request: HttpRequest,
     app: Data<App>,
 ) -> Result<Json<EngagedList>, Problem> {
-    let query = Query::of(&request, &["limit", "after"])?;
+    let query = Parameters::of(&request, &["limit", "after"])?;
     let view = app.governed()?.governor.system_view();
     let kills = view.state.kills.iter().map(|(scope, kill)| {
         let scope = Covers(scope.clone()).to_string();
@@ -122,7 +123,7 @@ pub(super) async fn engaged(
         };
         (scope, engaged)
     });
-    let (kills, next) = query.page(kills.collect())?;
+    let (kills, next) = page(&query, kills.collect())?;
     Ok(Json(EngagedList { kills, next }))
 }
 

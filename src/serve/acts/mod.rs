@@ -31,6 +31,7 @@ use super::auth::Allowed;
 use super::headers::{json_in_utf8, trace_of};
 use super::idempotency::Answers;
 use super::problem::{MEDIA_TYPE, Problem};
+use super::query::Parameters;
 use crate::input::{Fields, required, text};
 use crate::{operate, store};
 
@@ -141,45 +142,16 @@ struct WhyBody {
     reason: String,
 }
 
-/// The parameters of a query: known ones, each once.
-struct Query(BTreeMap<String, String>);
-
-impl Query {
-    fn of(request: &HttpRequest, names: &[&str]) -> Result<Self, Problem> {
-        let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
-        let pairs = pairs.map_err(|error| Problem::parameter("query", error.to_string()))?.into_inner();
-        let mut found = BTreeMap::new();
-        for (name, value) in pairs {
-            if !names.contains(&name.as_str()) {
-                let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-                return Err(Problem::parameter(&name, format!("unknown parameter: there is {known}")));
-            }
-            if found.insert(name.clone(), value).is_some() {
-                return Err(Problem::parameter(&name, "stands there twice"));
-            }
-        }
-        Ok(Self(found))
-    }
-
-    fn get<T: FromStr<Err: std::fmt::Display>>(&self, name: &str) -> Result<Option<T>, Problem> {
-        self.0.get(name).map(|text| id_of(name, text)).transpose()
-    }
-
-    /// The entries of a page out of all there are, in the order of their keys, and where the next page begins.
-    fn page<T>(&self, mut all: Vec<(String, T)>) -> Result<(Vec<T>, Option<String>), Problem> {
-        const LIMIT_MAX: usize = 1_000;
-        let limit = self.get("limit")?.unwrap_or(100);
-        if !(1..=LIMIT_MAX).contains(&limit) {
-            return Err(Problem::parameter("limit", format!("expected from 1 to {LIMIT_MAX}, found {limit}")));
-        }
-        let after = self.0.get("after");
-        all.retain(|(key, _)| after.is_none_or(|after| key > after));
-        all.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let more = all.len() > limit;
-        all.truncate(limit);
-        let next = all.last().filter(|_| more).map(|(key, _)| key.clone());
-        Ok((all.into_iter().map(|(_, entry)| entry).collect(), next))
-    }
+/// The entries of a page (`limit`, `after`) out of all there are, in the order of their keys, and where the next begins.
+fn page<T>(query: &Parameters, mut all: Vec<(String, T)>) -> Result<(Vec<T>, Option<String>), Problem> {
+    let limit = query.within("limit", 100, 1_000)?;
+    let after = query.text("after");
+    all.retain(|(key, _)| after.is_none_or(|after| key.as_str() > after));
+    all.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let more = all.len() > limit;
+    all.truncate(limit);
+    let next = all.last().filter(|_| more).map(|(key, _)| key.clone());
+    Ok((all.into_iter().map(|(_, entry)| entry).collect(), next))
 }
 
 /// What an operator's act can meet.

@@ -17,7 +17,8 @@ use super::super::app::App;
 use super::super::auth::{Allowed, Read};
 use super::super::headers::{json_in_utf8, of_type};
 use super::super::problem::Problem;
-use super::{Asking, Query, Unseen, blocking};
+use super::super::query::Parameters;
+use super::{Asking, Unseen, blocking};
 use crate::input::{Code, Fields, Refusal, text};
 use crate::operate::{self, Difference};
 
@@ -72,7 +73,7 @@ pub(super) struct Checked {
 )]
 #[get("/policy")]
 pub(super) async fn in_force(_: Allowed<Read>, request: HttpRequest, app: Data<App>) -> Result<Json<InForce>, Problem> {
-    Query::of(&request, &[])?;
+    Parameters::of(&request, &[])?;
     let governor = &app.governed()?.governor;
     let reader = governor.reader().clone();
     let view = governor.system_view();

@@ -20,8 +20,9 @@ use super::super::app::App;
 use super::super::auth::{Administer, Allowed, Operate, Read};
 use super::super::idempotency::once;
 use super::super::problem::Problem;
+use super::super::query::Parameters;
 use super::policy::of_json;
-use super::{Act, Acting, Adopting, Query, Unseen, WhyBody, blocking, fields, only_reason, reason};
+use super::{Act, Acting, Adopting, Unseen, WhyBody, blocking, fields, only_reason, reason};
 use crate::input::{Code, Refusal};
 use crate::operate::{self, Difference, Done};
 
@@ -123,7 +124,7 @@ pub(super) async fn list(
     request: HttpRequest,
     app: Data<App>,
 ) -> Result<Json<ProposedList>, Problem> {
-    Query::of(&request, &[])?;
+    Parameters::of(&request, &[])?;
     let view = app.governed()?.governor.system_view();
     let proposals = view.state.proposals.iter().map(|proposal| Proposed::of(proposal, &view.state.policy));
     Ok(Json(ProposedList { proposals: proposals.collect() }))
@@ -149,7 +150,7 @@ pub(super) async fn one(
     app: Data<App>,
     id: Path<String>,
 ) -> Result<Json<Weighed>, Problem> {
-    let query = Query::of(&request, &["what_if"])?;
+    let query = Parameters::of(&request, &["what_if"])?;
     let wanted = query.get("what_if")?.unwrap_or(true);
     let governor = &app.governed()?.governor;
     let view = governor.system_view();

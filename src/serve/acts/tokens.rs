@@ -13,8 +13,9 @@ use super::super::app::App;
 use super::super::auth::{Allowed, Operate, Read};
 use super::super::idempotency::once;
 use super::super::problem::Problem;
+use super::super::query::Parameters;
 use super::super::schema::Decimal;
-use super::{Act, Acting, Query, Unseen, WhyBody, fields, id_of, only_reason};
+use super::{Act, Acting, Unseen, WhyBody, fields, id_of, only_reason, page};
 use crate::input::{Code, Fields, Range, Refusal, SIDES, required};
 use crate::keys::Claims;
 use crate::operate::{self, Done, InForce};
@@ -162,7 +163,7 @@ fn instruments(fields: &Fields<'_>) -> Result<Vec<InstrumentId>, Refusal> {
 )]
 #[get("/tokens")]
 pub(super) async fn list(_: Allowed<Read>, request: HttpRequest, app: Data<App>) -> Result<Json<Tokens>, Problem> {
-    let query = Query::of(&request, &["strategy", "limit", "after"])?;
+    let query = Parameters::of(&request, &["strategy", "limit", "after"])?;
     let only: Option<StrategyId> = query.get("strategy")?;
     let (governor, now) = (&app.governed()?.governor, store::now());
     let all = match only {
@@ -170,7 +171,7 @@ pub(super) async fn list(_: Allowed<Read>, request: HttpRequest, app: Data<App>)
         None => governor.survey(move |id, state, _, _| operate::tokens(id, state, now)).await.concat(),
     };
     let all = all.into_iter().map(|token| (format!("{}/{}", token.strategy, token.grant.id), token));
-    let (tokens, next) = query.page(all.collect())?;
+    let (tokens, next) = page(&query, all.collect())?;
     Ok(Json(Tokens { tokens, next }))
 }
 
