@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[expect(dead_code, reason = "each test binary uses its part")]
 mod cli;
 mod served;
 
@@ -31,7 +32,7 @@ fn against(served: &Served, url: &str, key: Option<&str>, more: &[&str]) -> Said
 }
 
 /// Answers one request with this status and body, and gives the request's head.
-fn fake(status: &str, body: String) -> (String, std::thread::JoinHandle<String>) {
+fn fake(status: &str, body: &str) -> (String, std::thread::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
@@ -88,7 +89,7 @@ fn a_live_state_that_differs_or_is_ahead_is_named() {
     let mut told = served.get("/v1/digests").1;
     let name = told["strategies"][2]["stream"].as_str().unwrap().to_owned();
     told["strategies"][2]["digest"] = json!("0".repeat(64));
-    let (url, asked) = fake("200 OK", told.to_string());
+    let (url, asked) = fake("200 OK", &told.to_string());
     let said = against(&served, &url, Some(&viewer), &[]).ended(1);
     assert!(said.out.contains("8 live states held against the fold: 1 differ\n"), "{}", said.out);
     assert!(said.out.contains(&format!("  {name} version ")) && said.out.contains(": live 0000000000000000, folded "));
@@ -100,7 +101,7 @@ fn a_live_state_that_differs_or_is_ahead_is_named() {
     let mut told = served.get("/v1/digests").1;
     told["strategies"][0]["version"] = json!(1_000_000);
     told["strategies"].as_array_mut().unwrap().truncate(1);
-    let (url, _) = fake("200 OK", told.to_string());
+    let (url, _) = fake("200 OK", &told.to_string());
     let said = against(&served, &url, Some(&viewer), &[]).ended(1);
     assert!(
         said.out.contains("2 live states held against the fold: 1 differ; 6 streams without a live state\n"),
@@ -128,11 +129,11 @@ fn a_service_that_cannot_be_asked_is_no_agreement() {
         "{".to_owned(),
         json!({ "strategies": [], "system": system, "next": "A" }).to_string().replace(&"0".repeat(64), "00"),
     ] {
-        let (url, _) = fake("200 OK", wrong);
+        let (url, _) = fake("200 OK", &wrong);
         let said = against(&served, &url, Some(&viewer), &[]).ended(3);
         assert!(said.err.contains("is no list of digests"), "{}", said.err);
     }
     // A redirect would carry the key elsewhere.
-    let (url, _) = fake("302 Found\r\nLocation: http://127.0.0.1:1/", String::new());
+    let (url, _) = fake("302 Found\r\nLocation: http://127.0.0.1:1/", "");
     assert!(against(&served, &url, Some(&viewer), &[]).ended(3).err.contains("answered 302"));
 }

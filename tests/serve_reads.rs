@@ -1,7 +1,8 @@
 //! Reading from the service: events as a page and as a stream, strategies now and then, decisions and why.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[expect(dead_code, reason = "each test binary uses its part")]
 mod cli;
 mod served;
 
@@ -92,7 +93,7 @@ impl Events {
         if let Some(seen) = seen {
             request = request.header("Last-Event-ID", seen);
         }
-        let response = request.timeout(Duration::from_secs(60)).send().unwrap();
+        let response = request.timeout(Duration::from_mins(1)).send().unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self(BufReader::new(response))

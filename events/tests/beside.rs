@@ -1,6 +1,6 @@
 //! A reader beside a writer that does not stop: what is half written is not there yet, and is no damage.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 #[expect(dead_code, reason = "each test binary uses its part")]
 mod support;
