@@ -17,7 +17,8 @@ use reqwest::{Certificate, Identity};
 use serde_json::{Value, json};
 use served::Served;
 
-const LIMITS: &str = "[server]\nworkers = 1\n[server.limits]\nbody_kib = 64\nhead_timeout_ms = 700\nrequest_timeout_ms = 900\n";
+const LIMITS: &str =
+    "[server]\nworkers = 1\n[server.limits]\nbody_kib = 64\nhead_timeout_ms = 700\nrequest_timeout_ms = 900\n";
 
 fn order(id: &str) -> Value {
     json!({ "order_id": id, "strategy_id": "s-1", "instrument": "ABC", "side": "BUY", "qty": "1", "price": "2" })
@@ -43,8 +44,9 @@ fn rest(mut stream: &TcpStream) -> String {
 
 /// A request as bytes, with a key that is known.
 fn raw(served: &Served, head: &str, body: &[u8]) -> Vec<u8> {
-    let mut bytes = format!("POST /v1/orders/check HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n{head}\r\n", served.key)
-        .into_bytes();
+    let mut bytes =
+        format!("POST /v1/orders/check HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n{head}\r\n", served.key)
+            .into_bytes();
     bytes.extend_from_slice(body);
     bytes
 }
@@ -99,9 +101,21 @@ fn a_body_that_is_no_order_is_a_problem_that_blocks() {
         ("more digits than fit", json, with("equity", &"9".repeat(60)), 422, "DECIMAL_DOES_NOT_FIT"),
         ("a text that is no side", json, with("leverage", "\"0x10\""), 422, "FIELD_MALFORMED"),
         ("too long", json, long, 413, "BODY_TOO_LARGE"),
-        ("another charset", "application/json; charset=utf-16", order("c").to_string().into(), 415, "MEDIA_TYPE_UNSUPPORTED"),
+        (
+            "another charset",
+            "application/json; charset=utf-16",
+            order("c").to_string().into(),
+            415,
+            "MEDIA_TYPE_UNSUPPORTED",
+        ),
         ("another type", "text/plain", order("c").to_string().into(), 415, "MEDIA_TYPE_UNSUPPORTED"),
-        ("another encoding", "application/x-www-form-urlencoded", b"order_id=1".to_vec(), 415, "MEDIA_TYPE_UNSUPPORTED"),
+        (
+            "another encoding",
+            "application/x-www-form-urlencoded",
+            b"order_id=1".to_vec(),
+            415,
+            "MEDIA_TYPE_UNSUPPORTED",
+        ),
     ] {
         assert_eq!(refused(&served, kind, &body), (status, code.to_owned()), "{what}");
     }
@@ -167,7 +181,8 @@ fn rubbish_on_the_wire_is_refused_and_a_request_behind_it_is_not_read() {
     let served = Served::with(LIMITS, &[]);
     served.register("s-1");
     let body = order("smuggled").to_string();
-    let whole = raw(&served, &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()), body.as_bytes());
+    let whole =
+        raw(&served, &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()), body.as_bytes());
     let large_head = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX-Large: {}\r\n\r\n", "x".repeat(1 << 20));
     let many_heads = format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{}\r\n", "X-A: b\r\n".repeat(5_000));
     for (what, bytes) in [
@@ -267,7 +282,11 @@ fn with_tls_plaintext_and_strange_certificates_stay_outside_and_no_secret_is_log
 
     let stream = connect(&served);
     (&stream).write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    let said = { let mut said = Vec::new(); drop((&stream).read_to_end(&mut said)); said };
+    let said = {
+        let mut said = Vec::new();
+        drop((&stream).read_to_end(&mut said));
+        said
+    };
     assert!(!said.starts_with(b"HTTP"), "plaintext is not answered in HTTP");
 
     let client = |identity: Option<(&str, &str)>| {
@@ -280,7 +299,11 @@ fn with_tls_plaintext_and_strange_certificates_stay_outside_and_no_secret_is_log
     };
     let check = |client: &Client, key: Option<&str>| {
         let request = client.post(format!("{address}/v1/orders/check")).json(&order("tls"));
-        match key { Some(key) => request.bearer_auth(key), None => request }.send()
+        match key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
+        .send()
     };
     // Not of our authority: the handshake fails. Of it, but nobody's: not known.
     let (strange, strange_key) = theirs.signs("engine", ExtendedKeyUsagePurpose::ClientAuth);
