@@ -83,7 +83,7 @@ async fn wake(
     for (id, failure) in governor.load_all().await.failed {
         tracing::error!(strategy = %id, %failure, "a strategy could not be recovered: its orders are blocked");
     }
-    let keyframes = session.keyframes.clone();
+    let (keyframes, not_before) = (session.keyframes.clone(), session.not_before);
     let asked = governor.clone();
     let interval = move || {
         let seconds = asked.system_view().state.policy.canary.interval_seconds;
@@ -95,7 +95,7 @@ async fn wake(
     canary.round().await?;
     let (last_round, feeds) = (canary.last_round(), canary.feeds());
     let recovery = Recovery { took: started.elapsed(), events };
-    Ok((Governed { governor, keyframes, last_round, feeds, recovery }, canary))
+    Ok((Governed { governor, keyframes, last_round, feeds, not_before, recovery }, canary))
 }
 
 /// Whether every gate answers.

@@ -302,7 +302,15 @@ pub fn create(
     if RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name.as_str())) {
         return Err(KeysError::NameReserved { name: name.to_string() });
     }
+    if !name.as_str().bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(KeysError::NameUnclear { name: name.to_string() });
+    }
     change(data, |table| {
+        // Two spellings of one name would be two people where it takes two.
+        let alike = |entry: &&Entry| entry.name != name && entry.name.as_str().eq_ignore_ascii_case(name.as_str());
+        if let Some(taken) = table.values().find(alike) {
+            return Err(KeysError::NameAlike { name: name.to_string(), taken: taken.name.to_string() });
+        }
         let id = random::<ID_BYTES>(Hex::encode_to_string)?;
         let (credential, text) = if let Some(der) = certificate {
             let credential = Credential::CertificateSha256(Digest::of_certificate(der));

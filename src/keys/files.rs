@@ -83,6 +83,20 @@ pub enum KeysError {
         /// Which.
         name: String,
     },
+    /// The name could be read as another.
+    #[error("the name {name:?} must be visible ASCII without white space: names tell people apart")]
+    NameUnclear {
+        /// Which.
+        name: String,
+    },
+    /// The name differs from another one in case only.
+    #[error("the name {name:?} is too much like {taken:?}, which has a key: names tell people apart")]
+    NameAlike {
+        /// Which.
+        name: String,
+        /// The other one.
+        taken: String,
+    },
     /// The system gave no randomness.
     #[error("ask the system for randomness failed: {0}")]
     Random(getrandom::Error),
@@ -111,7 +125,9 @@ impl KeysError {
             | Self::UnknownKey { .. }
             | Self::AlreadyRevoked { .. }
             | Self::CertificateTaken { .. }
-            | Self::NameReserved { .. } => true,
+            | Self::NameReserved { .. }
+            | Self::NameUnclear { .. }
+            | Self::NameAlike { .. } => true,
             Self::File { .. } | Self::Unusable { .. } | Self::Exposed { .. } | Self::Random(_) | Self::Make { .. } => {
                 false
             }

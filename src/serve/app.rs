@@ -3,15 +3,16 @@
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ephor_actors::Governor;
 use ephor_governance::canary::Round;
+use ephor_governance::units::Timestamp;
 use ephor_snapshots::Keyframes;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use prometheus::proto::MetricFamily;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::acts::Acts;
 use super::figures::Figures;
@@ -23,6 +24,12 @@ use crate::keys::KeysError;
 use crate::keys::api::{ApiKeys, Caller};
 use crate::keys::signing::{Signer, Verifier};
 use crate::settings::Settings;
+use crate::store;
+
+/// How old a look at the house may be.
+const FRESH: Duration = Duration::from_millis(500);
+/// How long a gate may take to say that it is there.
+const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// The service as its handlers see it.
 pub struct App {
@@ -43,7 +50,13 @@ pub struct App {
     pub reads: Arc<Semaphore>,
     /// Places for event streams.
     pub streams: Arc<Semaphore>,
-    closing: AtomicBool,
+    /// Places of the lines of all streams of reports: a part of what may be under way, so that orders find room.
+    pub intake: Arc<Semaphore>,
+    closing: CancellationToken,
+    /// What the house showed last, and when: however many ask, it is looked at once in [`FRESH`].
+    looked: Mutex<Option<(Instant, Vec<MetricFamily>)>>,
+    /// Which parts did not answer last, and when.
+    beat: Mutex<Option<(Instant, Option<String>)>>,
     started: Instant,
 }
 
@@ -78,6 +91,8 @@ pub struct Governed {
     pub last_round: watch::Receiver<Arc<Round>>,
     /// The sources that the canary watches.
     pub feeds: Feeds,
+    /// When the log's last commit was recorded before the start.
+    pub not_before: Timestamp,
     /// What the start took.
     pub recovery: Recovery,
 }
@@ -98,6 +113,7 @@ impl App {
     pub fn new(settings: Settings, keys: Keys, governed: Option<Governed>) -> Result<Self, prometheus::Error> {
         let Keys { keys, verifier, signer } = keys;
         let limits = &settings.server.limits;
+        let in_flight = limits.in_flight;
         let at_least_one = |number: u32| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
         let quota = Quota::per_second(at_least_one(limits.requests_per_second)).allow_burst(at_least_one(limits.burst));
         Ok(Self {
@@ -111,7 +127,10 @@ impl App {
             signer,
             acts: Acts::default(),
             governed,
-            closing: AtomicBool::new(false),
+            intake: Arc::new(Semaphore::new((in_flight / 4).max(1))),
+            closing: CancellationToken::new(),
+            looked: Mutex::default(),
+            beat: Mutex::default(),
             started: Instant::now(),
         })
     }
@@ -158,12 +177,14 @@ impl App {
         }
     }
 
-    /// Counts a request against its key's rate.
+    /// Counts requests, or orders of one, against their key's rate.
     ///
     /// # Errors
     /// 429.
-    pub fn within_rate(&self, caller: &Caller) -> Result<(), Problem> {
-        self.rates.check_key(&caller.key_id).map_err(|_| {
+    pub fn within_rate(&self, caller: &Caller, requests: NonZeroU32) -> Result<(), Problem> {
+        let within = self.rates.check_key_n(&caller.key_id, requests);
+        // As many as no burst may hold are too many, too.
+        within.map_err(drop).and_then(|within| within.map_err(drop)).map_err(|()| {
             let limits = &self.settings.server.limits;
             let detail = format!("at most {} requests a second with one key", limits.requests_per_second);
             let status = actix_web::http::StatusCode::TOO_MANY_REQUESTS;
@@ -171,15 +192,28 @@ impl App {
         })
     }
 
+    /// The wall clock, but never before what was recorded when the service started: a clock that has been set back must
+    /// not make everything late.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        let now = store::now();
+        self.governed.as_ref().map_or(now, |governed| now.max(governed.not_before))
+    }
+
     /// Takes no new work from here on.
     pub fn close(&self) {
-        self.closing.store(true, Ordering::Release);
+        self.closing.cancel();
+    }
+
+    /// Comes back when it shuts down.
+    pub async fn closed(&self) {
+        self.closing.cancelled().await;
     }
 
     /// Whether it is shutting down.
     #[must_use]
     pub fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::Acquire)
+        self.closing.is_cancelled()
     }
 
     /// How long the service has been up.
@@ -193,11 +227,29 @@ impl App {
         super::probes::Readiness::of(self).await
     }
 
+    /// The parts of the house that do not answer, in words; `None` where all do.
+    pub async fn silent_parts(&self) -> Option<String> {
+        let governor = self.governor()?;
+        let mut beat = self.beat.lock().await;
+        if let Some((_, said)) = beat.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
+            return said.clone();
+        }
+        let silent: Vec<String> = governor.heartbeat(HEARTBEAT).await.iter().map(ToString::to_string).collect();
+        let said = (!silent.is_empty()).then(|| format!("no answer from {}", silent.join(", ")));
+        *beat = Some((Instant::now(), said.clone()));
+        said
+    }
+
     /// Everything there is to measure.
     pub async fn measured(&self) -> Vec<MetricFamily> {
         let mut families = self.figures.gather();
         if let Some(governed) = &self.governed {
-            families.extend(measured::of(governed, self.settings.telemetry.metrics_strategies_max).await);
+            let mut looked = self.looked.lock().await;
+            if looked.as_ref().is_none_or(|(at, _)| at.elapsed() >= FRESH) {
+                let most = self.settings.telemetry.metrics_strategies_max;
+                *looked = Some((Instant::now(), measured::of(governed, most).await));
+            }
+            families.extend(looked.iter().flat_map(|(_, shown)| shown).cloned());
         }
         families.retain(|family| !family.get_metric().is_empty());
         families.sort_by(|a, b| a.name().cmp(b.name()));

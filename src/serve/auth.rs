@@ -5,6 +5,7 @@
 
 use std::future::{Ready, ready};
 use std::marker::PhantomData;
+use std::num::NonZeroU32;
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
@@ -65,7 +66,7 @@ impl<N: Need> FromRequest for Allowed<N> {
 fn admitted<N: Need>(request: &HttpRequest) -> Result<Allowed<N>, Problem> {
     let app = request.app_data::<web::Data<App>>().ok_or_else(|| Problem::unauthorized("nobody is known here"))?;
     let caller = caller(request, app)?;
-    app.within_rate(&caller)?;
+    app.within_rate(&caller, NonZeroU32::MIN)?;
     if !caller.role.may(N::PERMISSION) {
         let detail = format!("{}, this one is of the role {}", N::WORDS, caller.role);
         return Err(Problem::new(StatusCode::FORBIDDEN, "ROLE_INSUFFICIENT", detail));

@@ -170,7 +170,7 @@ pub async fn once(
         return done.unwrap_or_else(|panic| Err(Problem::internal(&panic).into()));
     }
     // The handler would have counted it.
-    if let Err(problem) = app.within_rate(&caller) {
+    if let Err(problem) = app.within_rate(&caller, std::num::NonZeroU32::MIN) {
         return Ok(request.into_response(problem.error_response()));
     }
     let refused = |status, code, detail| Problem::new(status, code, detail).at("Idempotency-Key").error_response();

@@ -11,14 +11,18 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Bytes, BytesMut};
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use ephor_actors::{Failure, Recorded, Request};
+use ephor_events::StreamId;
+use ephor_governance::event::Registration;
+use ephor_governance::ids::StrategyId;
 use ephor_governance::rejection::Rejection;
+use ephor_governance::strategy::Command;
 use ephor_governance::system;
 use futures::future::LocalBoxFuture;
 use futures::stream::FuturesOrdered;
 use futures::{Stream, StreamExt};
 use serde::Serialize;
 use smol_str::SmolStr;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use utoipa::ToSchema;
 
 use super::app::App;
@@ -26,6 +30,7 @@ use super::auth::{Allowed, Trade};
 use super::headers::{json_in_utf8, of_type, trace_of};
 use super::problem::{MEDIA_TYPE, Problem};
 use crate::input::{Asked, Code, Entry, LINE_BYTES_MAX, Parser, Refusal};
+use crate::keys::api::{Permission, Role};
 use crate::store;
 
 /// Lines under way at once.
@@ -144,7 +149,19 @@ pub(super) async fn lines(
     app.governed()?;
     app.arrived(allowed.caller.name.as_str());
     let (results, answer) = mpsc::channel(RESULTS_AHEAD);
-    actix_web::rt::spawn(take_all(app, payload, trace_of(&request), results));
+    let taking = Taking {
+        app,
+        trace: trace_of(&request),
+        role: allowed.caller.role,
+        results,
+        under_way: FuturesOrdered::new(),
+        totals: Totals { done: true, lines: 0, counts: BTreeMap::new() },
+    };
+    actix_web::rt::spawn(async move {
+        if let Err(Gone) = take_all(payload, taking).await {
+            tracing::debug!("the reader of results has gone before their end");
+        }
+    });
     let answer = tokio_stream(answer);
     Ok(HttpResponse::Ok().content_type("application/x-ndjson").streaming(answer))
 }
@@ -182,6 +199,11 @@ pub(super) async fn one(
     let entry = Parser::live(store::now).line(&body)?;
     let entry =
         entry.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, Code::LineNotJson.as_str(), "the body is empty"))?;
+    if let Asked::Strategy(request) = &entry.asked
+        && let Command::Register(registration) = &request.command
+    {
+        may_declare(&app, allowed.caller.role, &request.strategy, registration).await?;
+    }
     let (id, answer) = ask(&app, entry, trace_of(&request));
     match answer.await {
         Err(Failure::Rejected(Rejection::NothingToChange { .. })) => {
@@ -217,7 +239,7 @@ fn ask(
     let Some(governor) = app.governor().cloned() else {
         return (SmolStr::default(), Box::pin(async { Err(Failure::Stopped) }));
     };
-    let at = store::now();
+    let at = app.now();
     match entry.asked {
         Asked::Strategy(request) => {
             let id = request.command.key().map_or_else(SmolStr::default, |(_, id)| id);
@@ -246,24 +268,112 @@ fn ask(
     }
 }
 
+/// A stream of lines on its way.
+struct Taking {
+    app: web::Data<App>,
+    trace: Option<SmolStr>,
+    role: Role,
+    results: mpsc::Sender<Bytes>,
+    under_way: FuturesOrdered<LocalBoxFuture<'static, LineResult>>,
+    totals: Totals,
+}
+
+/// The reader of results has gone.
+struct Gone;
+
+impl Taking {
+    /// Sends one result.
+    async fn settle(&mut self, result: LineResult) -> Result<(), Gone> {
+        *self.totals.counts.entry(result.status).or_default() += 1;
+        send(&self.results, &result).await
+    }
+
+    /// Sends the results of everything under way.
+    async fn settle_all(&mut self) -> Result<(), Gone> {
+        while let Some(result) = self.under_way.next().await {
+            self.settle(result).await?;
+        }
+        Ok(())
+    }
+
+    /// A place among the lines of all streams: they share what they leave to those who ask about orders.
+    async fn place(&mut self) -> Result<Option<OwnedSemaphorePermit>, Gone> {
+        let mut place = std::pin::pin!(self.app.intake.clone().acquire_owned());
+        loop {
+            tokio::select! {
+                place = &mut place => return Ok(place.ok()),
+                // Those under way hold places, and give them back only when somebody looks at them.
+                Some(result) = self.under_way.next() => {
+                    *self.totals.counts.entry(result.status).or_default() += 1;
+                    send(&self.results, &result).await?;
+                }
+            }
+        }
+    }
+
+    async fn take(&mut self, line: u64, entry: Entry) -> Result<(), Gone> {
+        if let Asked::Strategy(request) = &entry.asked
+            && let Command::Register(registration) = &request.command
+        {
+            // What is known of the strategy must be known before it is declared anew.
+            self.settle_all().await?;
+            if let Err(problem) = may_declare(&self.app, self.role, &request.strategy, registration).await {
+                return self
+                    .settle(LineResult::problem(line, "rejected", Some(registration.id.text()), &problem))
+                    .await;
+            }
+        }
+        let is_account = matches!(entry.asked, Asked::Account(_));
+        if is_account {
+            // Every decision before it must stand on the account before it.
+            self.settle_all().await?;
+        }
+        let place = self.place().await?;
+        let (id, answer) = ask(&self.app, entry, self.trace.clone());
+        let answer = async move {
+            let _place = place;
+            LineResult::answered(line, id, answer.await)
+        };
+        self.under_way.push_back(Box::pin(answer));
+        if is_account { self.settle_all().await } else { Ok(()) }
+    }
+}
+
+/// An engine may declare a strategy that nobody knows, or say again what is known. To change what is known is an
+/// operator's act: capital, multiplier and version decide how large its orders count.
+async fn may_declare(app: &App, role: Role, strategy: &StrategyId, declared: &Registration) -> Result<(), Problem> {
+    let Some(governor) = app.governor().filter(|_| !role.may(Permission::Operate)) else { return Ok(()) };
+    let known = governor.look(strategy).await.and_then(|live| live.state.registration);
+    let recorded = governor.reader().version_of(&StreamId::new(strategy.as_str())).0 > 0;
+    match known {
+        Some(known) if Registration { id: known.id.clone(), ..declared.clone() } == known => Ok(()),
+        None if !recorded => Ok(()),
+        Some(_) | None => {
+            let detail = "to change a strategy's declaration needs a key of the role operator or admin";
+            Err(Problem::new(StatusCode::FORBIDDEN, "ROLE_INSUFFICIENT", detail).at("strategy_id"))
+        }
+    }
+}
+
 /// Reads lines and asks for them, a window at a time, until the sender or the reader has gone.
-async fn take_all(app: web::Data<App>, payload: web::Payload, trace: Option<SmolStr>, results: mpsc::Sender<Bytes>) {
+async fn take_all(payload: web::Payload, mut taking: Taking) -> Result<(), Gone> {
     let mut split = Split::new(payload);
     let mut parser = Parser::live(store::now);
-    let mut under_way: FuturesOrdered<LocalBoxFuture<'static, LineResult>> = FuturesOrdered::new();
-    let mut totals = Totals { done: true, lines: 0, counts: BTreeMap::new() };
     let mut reading = true;
-    while reading || !under_way.is_empty() {
+    while reading || !taking.under_way.is_empty() {
         let next = tokio::select! {
             biased;
-            Some(result) = under_way.next() => {
-                *totals.counts.entry(result.status).or_default() += 1;
-                if send(&results, &result).await.is_err() {
-                    return;
-                }
+            Some(result) = taking.under_way.next() => {
+                taking.settle(result).await?;
                 continue;
             }
-            next = tokio::time::timeout(SILENCE_MAX, split.next()), if reading && under_way.len() < WINDOW => next,
+            () = taking.app.closed(), if reading => {
+                // What was taken is answered; without totals its sender knows that there was no end.
+                taking.totals.done = false;
+                reading = false;
+                continue;
+            }
+            next = tokio::time::timeout(SILENCE_MAX, split.next()), if reading && taking.under_way.len() < WINDOW => next,
         };
         let (line, read) = match next {
             Ok(Ok(Some((line, bytes)))) => {
@@ -275,50 +385,29 @@ async fn take_all(app: web::Data<App>, payload: web::Payload, trace: Option<Smol
             }
             // Cut off: what was taken is answered, and there are no totals.
             Ok(Err(_)) | Err(_) => {
-                totals.done = false;
+                taking.totals.done = false;
                 reading = false;
                 continue;
             }
         };
-        totals.lines = line;
+        taking.totals.lines = line;
         match read {
             Ok(None) => {}
-            Ok(Some(entry)) => {
-                if matches!(entry.asked, Asked::Account(_)) {
-                    // Every decision before it must stand on the account before it.
-                    while let Some(result) = under_way.next().await {
-                        *totals.counts.entry(result.status).or_default() += 1;
-                        if send(&results, &result).await.is_err() {
-                            return;
-                        }
-                    }
-                }
-                let barrier = matches!(entry.asked, Asked::Account(_));
-                let (id, answer) = ask(&app, entry, trace.clone());
-                let answer = async move { LineResult::answered(line, id, answer.await) };
-                if barrier {
-                    let result = answer.await;
-                    under_way.push_back(Box::pin(async move { result }));
-                } else {
-                    under_way.push_back(Box::pin(answer));
-                }
-            }
+            Ok(Some(entry)) => taking.take(line, entry).await?,
             Err(refusal) => {
                 let result = LineResult::problem(line, "rejected", None, &refusal.into());
-                under_way.push_back(Box::pin(async move { result }));
+                taking.under_way.push_back(Box::pin(async move { result }));
             }
         }
     }
-    if totals.done && send(&results, &totals).await.is_err() {
-        tracing::debug!("the reader of results has gone before their end");
-    }
+    if taking.totals.done { send(&taking.results, &taking.totals).await } else { Ok(()) }
 }
 
-async fn send(results: &mpsc::Sender<Bytes>, value: &impl Serialize) -> Result<(), ()> {
-    let mut bytes = serde_json::to_vec(value).map_err(drop)?;
+async fn send(results: &mpsc::Sender<Bytes>, value: &impl Serialize) -> Result<(), Gone> {
+    let mut bytes = serde_json::to_vec(value).map_err(|_| Gone)?;
     bytes.push(b'\n');
     // A reader that takes nothing for so long has gone, whatever its connection says.
-    tokio::time::timeout(SILENCE_MAX, results.send(bytes.into())).await.map_err(drop)?.map_err(drop)
+    tokio::time::timeout(SILENCE_MAX, results.send(bytes.into())).await.map_err(|_| Gone)?.map_err(|_| Gone)
 }
 
 fn tokio_stream(receiver: mpsc::Receiver<Bytes>) -> impl Stream<Item = Result<Bytes, actix_web::Error>> {

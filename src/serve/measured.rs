@@ -9,6 +9,9 @@ use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily,
 
 use super::app::Governed;
 
+/// Kill switches that are shown by scope; more are engaged only by mistake.
+const KILLS_MAX: usize = 100;
+
 /// What one strategy shows.
 struct Seen {
     id: StrategyId,
@@ -46,7 +49,7 @@ pub async fn of(governed: &Governed, most: usize) -> Vec<MetricFamily> {
 fn house(governor: &Governor) -> Vec<MetricFamily> {
     let measures = governor.measures();
     let view = governor.system_view();
-    let kills = view.state.kills.keys().map(|scope| match scope {
+    let kills = view.state.kills.keys().take(KILLS_MAX).map(|scope| match scope {
         Scope::All => labelled(&[("scope", "all")], 1.0),
         Scope::Strategy(id) => labelled(&[("scope", &format!("strategy:{id}"))], 1.0),
         Scope::Instrument(id) => labelled(&[("scope", &format!("instrument:{id}"))], 1.0),

@@ -1,13 +1,14 @@
 //! The hot path: an engine asks before it sends an order.
 
+use std::num::NonZeroU32;
 use std::time::Instant;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use ephor_actors::{Recorded, Request};
+use ephor_events::Seq;
 use ephor_governance::ids::{SourceId, StrategyId, TokenId};
 use ephor_governance::strategy::Command;
-use ephor_governance::units::Timestamp;
 use futures::future::{Either, join_all, ready};
 use serde::Serialize;
 use smol_str::SmolStr;
@@ -184,6 +185,10 @@ pub(super) async fn check_orders(
     json_in_utf8(&request)?;
     app.arrived(allowed.caller.name.as_str());
     let parsed = PARSER.checks(&body, BATCH_MAX)?;
+    // Each order counts; the request itself has been counted.
+    if let Some(more) = u32::try_from(parsed.len() - 1).ok().and_then(NonZeroU32::new) {
+        app.within_rate(&allowed.caller, more)?;
+    }
     let trace = trace_of(&request);
     // Each takes its place as it is looked at, so they are decided in their order and written as one group.
     let asked: Vec<_> = parsed
@@ -243,8 +248,8 @@ fn ask(
     let Check { strategy, mut order, trace: own, occurred_at, signed } = check;
     let trace = own.or(trace).unwrap_or_else(|| order.id.text());
     let order_id = order.id.clone();
-    let at = store::now();
-    let asked = match (app.governor(), signed.map(|signed| token_of(app, &signed, &strategy, at)).transpose()) {
+    let at = app.now();
+    let asked = match (app.governor(), signed.map(|signed| token_of(app, &signed, &strategy)).transpose()) {
         (None, _) => Ok(None),
         (Some(_), Err(problem)) => Err(problem),
         (Some(governor), Ok(token)) => {
@@ -263,16 +268,25 @@ fn ask(
             Problem::from(failure).blocking()
         })?;
         app.figures.decided(&strategy, &recorded, started.elapsed());
+        let trace = if recorded.repeat { recorded_trace(&app, recorded.seq).await.unwrap_or(trace) } else { trace };
         Ok(Answered { strategy, order_id, trace, recorded: Some(recorded) })
     }
 }
 
-/// The id of a signed token that is what it says it is. Whether it is still in force is for the log to say.
-fn token_of(app: &App, signed: &str, strategy: &StrategyId, at: Timestamp) -> Result<TokenId, Problem> {
+/// The trace that an answer was recorded under: a retry may come with another.
+async fn recorded_trace(app: &App, seq: Seq) -> Option<SmolStr> {
+    let reader = app.governor()?.reader().clone();
+    let commit = web::block(move || reader.commit_of(seq)).await.ok()?.ok()??;
+    Some(commit.trace.clone()).filter(|trace| !trace.is_empty())
+}
+
+/// The id of a signed token that is what it says it is. Whether it is still in force is for the gate to say: an order
+/// that was decided in its time has its answer for ever.
+fn token_of(app: &App, signed: &str, strategy: &StrategyId) -> Result<TokenId, Problem> {
     let refused = |code: &str, detail: String| {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail).at("token").blocking()
     };
-    let claims = app.verifier.verify(signed, at).map_err(|error| refused(error.code(), error.to_string()))?;
+    let claims = app.verifier.signed(signed).map_err(|error| refused(error.code(), error.to_string()))?;
     if claims.strategy != *strategy {
         return Err(refused("TOKEN_OUT_OF_SCOPE", format!("the token is for {}", claims.strategy)));
     }

@@ -1,7 +1,6 @@
 //! Is it alive, is it ready, how is it doing.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use actix_web::{HttpResponse, get, web};
 use prometheus::{Encoder, TextEncoder};
@@ -11,9 +10,6 @@ use utoipa::ToSchema;
 use super::app::App;
 use super::auth::{Allowed, Read};
 use super::problem::{MEDIA_TYPE, Problem};
-
-/// How long a gate may take to say that it is there.
-const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// How the service is doing.
 #[derive(Serialize, ToSchema)]
@@ -38,9 +34,7 @@ impl Readiness {
     pub async fn of(app: &App) -> Self {
         let mut parts = BTreeMap::from([("intake", app.is_closing().then(|| "shutting down".to_owned()))]);
         if let Ok(governed) = app.governed() {
-            let silent = governed.governor.heartbeat(HEARTBEAT).await;
-            let names: Vec<String> = silent.iter().map(ToString::to_string).collect();
-            parts.insert("actors", (!names.is_empty()).then(|| format!("no answer from {}", names.join(", "))));
+            parts.insert("actors", app.silent_parts().await);
             let round = governed.last_round.borrow().clone();
             // The log's own check is whether the journal can write.
             let journal = round.results.get("log").cloned();

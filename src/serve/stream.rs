@@ -32,9 +32,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const BATCH_BYTES: usize = 64 << 10;
 /// Commits that are looked at before it is seen whether anybody still reads.
 const BATCH_COMMITS: usize = 10_000;
-/// How soon a stream notices that the service ends.
-const CLOSING_EVERY: Duration = Duration::from_millis(200);
-
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Tells a proxy in between to hand every event on at once.
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -150,9 +147,7 @@ impl Open {
 
     /// Comes back when the service ends.
     async fn closing(&self) {
-        while !self.app.is_closing() {
-            tokio::time::sleep(CLOSING_EVERY).await;
-        }
+        self.app.closed().await;
     }
 }
 

@@ -33,7 +33,7 @@ use super::idempotency::Answers;
 use super::problem::{MEDIA_TYPE, Problem};
 use super::query::Parameters;
 use crate::input::{Fields, required, text};
-use crate::{operate, store};
+use crate::operate;
 
 /// What acts keep between requests.
 pub struct Acts {
@@ -92,7 +92,7 @@ impl<'a> Act<'a> {
     fn new<N>(app: &'a App, who: &Allowed<N>, request: &HttpRequest) -> Result<Self, Problem> {
         // An operator's act is tied to nothing else, unless its sender says so.
         let trace = trace_of(request).unwrap_or_else(operate::new_id);
-        Ok(Self { governed: app.governed()?, by: who.caller.name.clone(), at: store::now(), trace })
+        Ok(Self { governed: app.governed()?, by: who.caller.name.clone(), at: app.now(), trace })
     }
 
     async fn on(&self, strategy: &StrategyId, command: strategy::Command) -> Result<Recorded, Problem> {

@@ -24,6 +24,7 @@ use super::super::query::Parameters;
 use super::policy::of_json;
 use super::{Act, Acting, Adopting, Unseen, WhyBody, blocking, fields, only_reason, reason};
 use crate::input::{Code, Refusal};
+use crate::keys::api::Permission;
 use crate::operate::{self, Difference, Done};
 
 /// A policy to be put forward.
@@ -138,23 +139,27 @@ pub(super) async fn list(
     tag = "policy",
     params(
         ("id" = String, Path, description = "The policy's id"),
-        ("what_if" = Option<bool>, Query, description = "Whether history is decided again under it; true"),
+        ("what_if" = Option<bool>, Query, description = "Whether history is decided again under it, which takes a key of the role operator or admin; false"),
     ),
     responses((status = 200, description = "The proposal", body = Weighed), Unseen),
     security(("key" = [])),
 )]
 #[get("/policy/proposals/{id}")]
 pub(super) async fn one(
-    _: Allowed<Read>,
+    who: Allowed<Read>,
     request: HttpRequest,
     app: Data<App>,
     id: Path<String>,
 ) -> Result<Json<Weighed>, Problem> {
     let query = Parameters::of(&request, &["what_if"])?;
-    let wanted = query.get("what_if")?.unwrap_or(true);
+    let wanted = query.get("what_if")?.unwrap_or(false);
     let governor = &app.governed()?.governor;
     let view = governor.system_view();
     let proposal = named(&view.state, &id)?;
+    if wanted && !who.caller.role.may(Permission::Operate) {
+        let detail = "deciding history again needs a key of the role operator or admin";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "ROLE_INSUFFICIENT", detail));
+    }
     let what_if = if wanted {
         let Ok(only) = app.acts.what_if.clone().try_acquire_owned() else {
             let detail = "history is being decided again for another request";
