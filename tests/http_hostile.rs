@@ -1,6 +1,6 @@
 //! Clients that mean harm, or know no better: each is answered with a problem or cut off, and the service lives on.
 
-#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails where it stands")]
 
 #[expect(dead_code, reason = "each test binary uses its part")]
 mod cli;
