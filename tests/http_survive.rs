@@ -97,13 +97,12 @@ fn told_to_end_under_load_it_ends_in_time_and_has_all_that_it_acknowledged() {
     let served = Served::with("[server]\nshutdown_seconds = 5\n", &[]);
     served.register("s-1");
     let (enough, answered) = (AtomicBool::new(false), AtomicU64::new(0));
-    let answers = std::thread::scope(|scope| {
+    let (told, answers) = std::thread::scope(|scope| {
         let asking = scope.spawn(|| load(&served, "o", &enough, &answered));
         wait_for(&answered, 300);
         served.signal("TERM");
-        asking.join().unwrap()
+        (Instant::now(), asking.join().unwrap())
     });
-    let told = Instant::now();
     let mut served = served;
     assert_eq!(served.ended(), Some(0), "{}", served.stderr());
     assert!(told.elapsed() < Duration::from_secs(6), "{:?}", told.elapsed());
