@@ -56,6 +56,7 @@ pub(super) struct Adoption {
 
 /// A policy that would do.
 #[derive(Serialize, ToSchema)]
+#[schema(as = CheckedPolicy)]
 pub(super) struct Checked {
     /// What it would be known by.
     policy_id: String,
