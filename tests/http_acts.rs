@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[expect(dead_code, reason = "each test uses its part")]
 mod cli;
+#[expect(dead_code, reason = "each test uses its part")]
 mod served;
 
 use cli::{Desk, demo};
@@ -301,11 +303,11 @@ fn a_policy_is_checked_proposed_weighed_and_adopted() {
     let (_, listed) = served.get("/v1/policy/proposals");
     let id = listed["proposals"][0]["id"].as_str().unwrap();
     assert_eq!(id, checked["policy_id"]);
-    let (status, weighed) = served.get(&format!("/v1/policy/proposals/{id}"));
+    let (status, weighed) = served.get(&format!("/v1/policy/proposals/{id}?what_if=true"));
     assert_eq!((status, &weighed["reason"]), (200, &json!("holidays")), "{weighed}");
     assert!(weighed["what_if"]["commits"].as_u64().unwrap() > 0, "{weighed}");
     assert!(weighed["what_if"]["policies"][0]["orders"].is_object(), "{weighed}");
-    assert_eq!(served.get(&format!("/v1/policy/proposals/{id}?what_if=false")).1["what_if"], Value::Null);
+    assert_eq!(served.get(&format!("/v1/policy/proposals/{id}")).1["what_if"], Value::Null);
     assert_eq!(served.get("/v1/policy").1["policy_id"], before["policy_id"], "a proposal changes nothing");
 
     let (status, said) = served.post(&format!("/v1/policy/proposals/{id}/adopt"), &why());
@@ -326,7 +328,10 @@ fn a_proposal_is_weighed_by_the_whole_history_and_one_at_a_time() {
     let gentler = json!({"policy": {"maturity": {"demotion_loss_streak": 11}}, "reason": "a test"});
     assert_eq!(served.post("/v1/policy/proposals", &gentler).0, 200);
     let (_, listed) = served.get("/v1/policy/proposals");
-    let path = format!("/v1/policy/proposals/{}", listed["proposals"][0]["id"].as_str().unwrap());
+    let path = format!("/v1/policy/proposals/{}?what_if=true", listed["proposals"][0]["id"].as_str().unwrap());
+    let viewer = key_of(&served.desk, "eve", "viewer");
+    let looked = served.client.get(format!("{}{path}", served.address)).bearer_auth(viewer).send().unwrap();
+    assert!([401, 403].contains(&looked.status().as_u16()), "a viewer decides no history again: {looked:?}");
     let many = at_once(6, || served.get(&path));
     assert!(many.iter().any(|(status, _)| *status == 200), "{many:?}");
     for (status, said) in many {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cli;
+#[expect(dead_code, reason = "each test uses its part")]
 mod served;
 
 use std::io::{BufRead, BufReader, Read, Write};

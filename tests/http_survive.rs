@@ -3,7 +3,9 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails where it stands")]
 
+#[expect(dead_code, reason = "each test uses its part")]
 mod cli;
+#[expect(dead_code, reason = "each test uses its part")]
 mod served;
 
 use std::collections::BTreeMap;

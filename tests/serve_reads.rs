@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[expect(dead_code, reason = "each test uses its part")]
 mod cli;
+#[expect(dead_code, reason = "each test uses its part")]
 mod served;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -62,7 +62,7 @@ pub(super) async fn decisions_by_trace(
 ) -> Result<HttpResponse, Problem> {
     let trace = trace.into_inner();
     let parameters = Parameters::of(&request, &["from", "limit"])?;
-    let from = Seq(parameters.get("from")?.unwrap_or(1));
+    let from = Seq(parameters.seq("from")?.unwrap_or(1));
     let limit = parameters.within("limit", DECISIONS, DECISIONS_MAX)?;
     let explained = read(&app, move |governed| {
         let reader = governed.governor.reader();

@@ -102,7 +102,7 @@ pub(super) async fn page_of_events(
 ) -> Result<HttpResponse, Problem> {
     let parameters = Parameters::of(&request, &["from", "limit", "strategy", "type"])?;
     let limit = parameters.within("limit", PAGE, PAGE_MAX)?;
-    let from = parameters.get("from")?;
+    let from = parameters.seq("from")?;
     let filter = Filter::of(&parameters)?;
     let page = read(&app, move |governed| {
         let reader = governed.governor.reader();

@@ -45,6 +45,19 @@ impl Parameters {
         self.text(name).map(read).transpose()
     }
 
+    /// A place in the log, where it is given.
+    ///
+    /// # Errors
+    /// 422.
+    pub fn seq(&self, name: &str) -> Result<Option<u64>, Problem> {
+        // As the description has it, which knows signed numbers only.
+        match self.get::<i64>(name)?.map(u64::try_from) {
+            None => Ok(None),
+            Some(Ok(seq)) if seq > 0 => Ok(Some(seq)),
+            Some(_) => Err(Problem::parameter(name, "must be 1 or more")),
+        }
+    }
+
     /// A number within bounds, or its default.
     ///
     /// # Errors
@@ -76,13 +89,13 @@ mod tests {
     #[test]
     fn a_parameter_is_known_given_once_and_of_its_kind() {
         let parameters = of("from=7&limit=%31%30").unwrap();
-        assert_eq!(parameters.get::<u64>("from").unwrap(), Some(7));
+        assert_eq!(parameters.seq("from").unwrap(), Some(7));
         assert_eq!(parameters.within("limit", 100, 1_000).unwrap(), 10);
         assert_eq!(of("").unwrap().within("limit", 100, 1_000).unwrap(), 100);
         refused(of("form=7"), "form");
         refused(of("from=7&from=7"), "from");
-        for wrong in ["", "-1", "1.5", "18446744073709551616", "x"] {
-            refused(of(&format!("from={wrong}")).unwrap().get::<u64>("from"), "from");
+        for wrong in ["", "-1", "0", "1.5", "9223372036854775808", "x"] {
+            refused(of(&format!("from={wrong}")).unwrap().seq("from"), "from");
         }
         for wrong in ["0", "1001", "x"] {
             refused(of(&format!("limit={wrong}")).unwrap().within("limit", 100, 1_000), "limit");

@@ -18,6 +18,7 @@ use ephor_events::Seq;
 use ephor_replay::ReplayError;
 use ephor_replay::passage::Passage;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use utoipa::ToSchema;
 
 use super::app::App;
 use super::auth::{Allowed, Read};
@@ -55,6 +56,17 @@ impl Line {
     }
 }
 
+/// One Server-Sent Event.
+#[derive(ToSchema)]
+pub struct StreamedEvent {
+    /// The event's seq: what to come again with, as `Last-Event-ID`.
+    pub id: String,
+    /// Its type.
+    pub event: String,
+    /// The event, as JSON: an object as in a page of events.
+    pub data: String,
+}
+
 /// Recorded events as they are recorded, as Server-Sent Events.
 ///
 /// Each event has its seq as `id`, its type as `event`, and as `data` the object that a page of events gives. A reader
@@ -69,7 +81,7 @@ impl Line {
         ("type" = Option<String>, Query, description = "Only of these types, with commas between them"),
     ),
     responses(
-        (status = 200, description = "Events, without end", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "Events, without end", body = StreamedEvent, content_type = "text/event-stream"),
         (status = 401, description = "Not known", body = Problem, content_type = MEDIA_TYPE),
         (status = 404, description = "The strategy was never registered", body = Problem, content_type = MEDIA_TYPE),
         (status = 408, description = "Reading took too long", body = Problem, content_type = MEDIA_TYPE),
@@ -89,7 +101,7 @@ pub(super) async fn follow_events(
 ) -> Result<HttpResponse, Problem> {
     let parameters = Parameters::of(&request, &["from", "strategy", "type"])?;
     let seen = last_seen(&request)?;
-    let from = parameters.get("from")?;
+    let from = parameters.seq("from")?;
     let filter = Filter::of(&parameters)?;
     let open = Open::new(&app)?;
     let opened = read(&app, move |governed| {

@@ -1,7 +1,5 @@
 //! Runs the program in a directory of its own and reads what it says.
 
-#![allow(dead_code, reason = "each test uses its part")]
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 

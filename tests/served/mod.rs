@@ -1,7 +1,5 @@
 //! The program as a service, for one test: started on a free port, asked over HTTP, gone afterwards.
 
-#![allow(dead_code, reason = "each test uses its part")]
-
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
