@@ -20,6 +20,7 @@ use futures::future::join_all;
 use smol_str::SmolStr;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
 
 use crate::answer::{Failure, Recorded};
 use crate::gate::{Ask, GateActor, MAILBOX, Ping};
@@ -86,6 +87,10 @@ impl StartError {
 /// Places in the journal's queue beyond those of orders: for kills and what else concerns everyone.
 const RESERVED: usize = 64;
 
+/// Reports of the account that may be on their way to the log at once. Whatever else concerns everyone comes behind
+/// no more of them than this.
+const ACCOUNTS_MAX: usize = 8;
+
 struct House {
     gates: Vec<Addr<GateActor>>,
     system: Addr<SystemActor>,
@@ -97,6 +102,7 @@ struct House {
     begun: AtomicBool,
     published: Published,
     under_way: Arc<Semaphore>,
+    accounts: Arc<Semaphore>,
     in_flight_max: usize,
     timeout: Duration,
     closing: AtomicBool,
@@ -208,6 +214,7 @@ impl Governor {
             begun: AtomicBool::new(policy_adopted),
             published,
             under_way: Arc::new(Semaphore::new(in_flight_max)),
+            accounts: Arc::new(Semaphore::new(ACCOUNTS_MAX)),
             in_flight_max,
             timeout: config.timeout,
             closing: AtomicBool::new(false),
@@ -221,7 +228,8 @@ impl Governor {
     /// # Errors
     /// [`Failure`].
     pub async fn begin(&self, at: Timestamp) -> Result<(), Failure> {
-        self.tell(Change { command: None, at, trace: SmolStr::default(), occurred_at: None }).await.map(drop)
+        let change = Change { command: None, at, trace: SmolStr::default(), occurred_at: None, place: None };
+        self.tell(change, Instant::now()).await.map(drop)
     }
 
     /// Asks something of a strategy. The request takes its place at once, so requests are decided in the
@@ -257,7 +265,7 @@ impl Governor {
                     }
                 }
             };
-            this.in_time(answered).await.inspect_err(|failure| match failure {
+            this.in_time(Instant::now(), answered).await.inspect_err(|failure| match failure {
                 Failure::Overloaded | Failure::Journal(JournalError::Full) => house.counters.refused(),
                 Failure::Journal(JournalError::Stopped { .. } | JournalError::Closed)
                 | Failure::Rejected(_)
@@ -283,10 +291,11 @@ impl Governor {
     }
 
     /// Changes something for all strategies. Answered when it is durable and every gate has adopted it. Takes
-    /// no place among the orders: a kill must get through when they are many.
+    /// no place among the orders: a kill must get through when they are many. Reports of the account wait for
+    /// each other outside, in their order, so that it gets through when those are many too.
     ///
     /// # Errors
-    /// [`Failure`].
+    /// [`Failure`]; [`Failure::Overloaded`] for a report of the account that got no place in time.
     pub async fn change(
         &self,
         command: system::Command,
@@ -294,15 +303,33 @@ impl Governor {
         trace: SmolStr,
         occurred_at: Option<Timestamp>,
     ) -> Result<Recorded, Failure> {
-        self.tell(Change { command: Some(command), at, trace, occurred_at }).await
+        let since = Instant::now();
+        let place = match &command {
+            system::Command::UpdateAccount(_) => Some(self.account_place(since).await?),
+            system::Command::AdoptPolicy { .. }
+            | system::Command::ProposePolicy { .. }
+            | system::Command::EngageKillSwitch { .. }
+            | system::Command::ReleaseKillSwitch { .. }
+            | system::Command::RecordCanaryRound(_) => None,
+        };
+        self.tell(Change { command: Some(command), at, trace, occurred_at, place }, since).await
     }
 
-    async fn tell(&self, change: Change) -> Result<Recorded, Failure> {
+    async fn account_place(&self, since: Instant) -> Result<OwnedSemaphorePermit, Failure> {
+        let place = self.house.accounts.clone().acquire_owned();
+        let Ok(place) = tokio::time::timeout_at(since + self.house.timeout, place).await else {
+            self.house.counters.refused();
+            return Err(Failure::Overloaded);
+        };
+        place.map_err(|_| Failure::Stopped)
+    }
+
+    async fn tell(&self, change: Change, since: Instant) -> Result<Recorded, Failure> {
         if self.house.closing.load(Ordering::Acquire) {
             return Err(Failure::Stopped);
         }
         let changed = self.house.system.send(change);
-        let recorded = self.in_time(async { changed.await.map_err(|_| Failure::Stopped)? }).await?;
+        let recorded = self.in_time(since, async { changed.await.map_err(|_| Failure::Stopped)? }).await?;
         self.house.begun.store(true, Ordering::Release);
         Ok(recorded)
     }
@@ -315,10 +342,10 @@ impl Governor {
     }
 
     /// The time-out runs on the asker's thread: a gate's own clock would not tick while it is blocked.
-    async fn in_time<T>(&self, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    async fn in_time<T>(&self, since: Instant, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         let timeout = self.house.timeout;
         let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-        tokio::time::timeout(timeout, answer).await.unwrap_or(Err(Failure::TimedOut { millis }))
+        tokio::time::timeout_at(since + timeout, answer).await.unwrap_or(Err(Failure::TimedOut { millis }))
     }
 
     /// What is recorded, to be read from any thread.

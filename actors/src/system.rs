@@ -16,7 +16,7 @@ use ephor_governance::units::Timestamp;
 use ephor_snapshots::{RestoreError, Restored, restore};
 use futures::future::join_all;
 use smol_str::SmolStr;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::answer::{Failure, Recorded};
 use crate::gate::{Adopt, GateActor, Ping};
@@ -42,6 +42,8 @@ pub(crate) struct Change {
     pub(crate) at: Timestamp,
     pub(crate) trace: SmolStr,
     pub(crate) occurred_at: Option<Timestamp>,
+    /// Given back when the change is through, even where nobody waits for its answer any more.
+    pub(crate) place: Option<OwnedSemaphorePermit>,
 }
 
 type Receipt = oneshot::Receiver<Result<Position, JournalError>>;
@@ -86,7 +88,7 @@ impl SystemActor {
     /// Everything that a change comes to, handed to the journal: a log begins with the policy it is governed
     /// by, so the default is adopted first where nobody has adopted another.
     fn prepare(&mut self, change: Change) -> Prepared {
-        let Change { command, at, trace, occurred_at } = change;
+        let Change { command, at, trace, occurred_at, place: _ } = change;
         let adopts = matches!(command, Some(Command::AdoptPolicy { .. }));
         let mut prepared = None;
         if !adopts && !self.view.state.policy_adopted {
@@ -178,7 +180,8 @@ impl Handler<Change> for SystemActor {
     type Result = AtomicResponse<Self, Result<Recorded, Failure>>;
 
     /// One change at a time: decide, make durable, let every gate adopt it, publish, answer.
-    fn handle(&mut self, change: Change, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, mut change: Change, _: &mut Context<Self>) -> Self::Result {
+        let place = change.place.take();
         let prepared = catch_unwind(AssertUnwindSafe(|| self.prepare(change)));
         let Prepared { answer, receipt } = prepared.unwrap_or_else(|panic| {
             let answer = Err(Failure::Faulted { message: said(&*panic) });
@@ -187,6 +190,7 @@ impl Handler<Change> for SystemActor {
         let (view, gates, published) = (self.view.clone(), self.gates.clone(), self.published.clone());
         AtomicResponse::new(Box::pin(
             async move {
+                let _place = place;
                 let Some(receipt) = receipt else { return answer };
                 let position = receipt.await.unwrap_or(Err(JournalError::Closed))?;
                 // A gate that is gone decides nothing any more; what it still releases is held against the

@@ -23,6 +23,7 @@ use ephor_snapshots::{Keyframes, Misfit, Restored, Spacing, restore};
 use crate::shard::DecideFn;
 use crate::{Config, Failure, Governor, Recorded, Request, Threads};
 
+mod accounts;
 mod approvals;
 mod overview;
 
@@ -97,6 +98,16 @@ fn trade(name: &str, pnl: i64) -> Command {
 fn kill(scope: Scope, exits_blocked: bool) -> system::Command {
     let by: By = "ann".parse().unwrap();
     system::Command::EngageKillSwitch { scope, exits_blocked, by, reason: "a test".into() }
+}
+
+fn account(number: u32) -> system::Command {
+    system::Command::UpdateAccount(ephor_governance::event::Account {
+        id: id(&format!("a{number}")),
+        equity: Amount::from(10_000 + i64::from(number)),
+        currency: "USD".parse().unwrap(),
+        open_positions: None,
+        leverage: None,
+    })
 }
 
 fn config() -> Config {
@@ -664,14 +675,7 @@ async fn trades(governor: &Governor, from: u32, to: u32) {
     for number in from..to {
         let pnl = if number % 3 == 0 { -7 } else { 5 };
         governor.ask(ask("alpha", trade(&format!("t{number}"), pnl))).await.unwrap();
-        let account = ephor_governance::event::Account {
-            id: id(&format!("a{number}")),
-            equity: Amount::from(10_000 + i64::from(number)),
-            currency: "USD".parse().unwrap(),
-            open_positions: None,
-            leverage: None,
-        };
-        governor.change(system::Command::UpdateAccount(account), AT, "".into(), None).await.unwrap();
+        governor.change(account(number), AT, "".into(), None).await.unwrap();
     }
 }
 

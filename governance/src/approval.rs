@@ -3,7 +3,7 @@
 //! Approval of an order *is* the issue of a token for it. This file keeps what waits, says whose word is
 //! still missing, and writes the grant that the last word completes; the token component does the rest.
 //!
-//! Invariants: a critical order takes two different people; a grant covers exactly one order, once; an
+//! Invariants: a critical order takes two different people, whatever tokens there are; a grant covers exactly one order, once; an
 //! approval that was not used in its time counts for nothing.
 
 use std::collections::BTreeMap;
@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::gate::{self, Decision};
 use crate::ids::{Actor, SourceId, StrategyId, TokenId};
-use crate::impact::Tier;
+use crate::impact::{self, Tier};
 use crate::maturity::Level;
 use crate::order::Order;
 use crate::rejection::Rejection;
 use crate::strategy::{self, Context};
-use crate::token::{self, Grant};
-use crate::units::Timestamp;
+use crate::token::{self, Active, Grant};
+use crate::units::{Amount, Timestamp};
 use crate::verdict::{Action, Reason};
 
 /// An order that waits, and who has approved it.
@@ -42,10 +42,18 @@ impl Waiting {
     /// How many different people it takes.
     #[must_use]
     pub const fn approvals_needed(&self) -> usize {
-        match self.tier {
-            Tier::Critical => 2,
-            Tier::Low | Tier::Medium | Tier::High => 1,
-        }
+        approvals_needed(self.tier)
+    }
+
+    fn is_approved(&self, tier: Tier) -> bool {
+        self.approvals.len() >= approvals_needed(tier)
+    }
+}
+
+const fn approvals_needed(tier: Tier) -> usize {
+    match tier {
+        Tier::Critical => 2,
+        Tier::Low | Tier::Medium | Tier::High => 1,
     }
 }
 
@@ -96,12 +104,40 @@ pub fn is_missing(decision: &Decision) -> bool {
     decision.action == Action::Block && rejecting.peek().is_some() && rejecting.all(|verdict| asks(&verdict.reason))
 }
 
-/// Whether an order that was turned away for want of approval has it now: a token for this very order covers it.
+/// The token that an order of this impact can go out under, if there is one: any that covers it, and for a
+/// critical order only the one that the approvals of this very order by two different people came to.
+#[must_use]
+pub fn covering<'a>(
+    strategy: &'a strategy::State,
+    order: &Order,
+    tier: Tier,
+    notional_usd: Option<Amount>,
+    at: Timestamp,
+) -> Option<&'a Active> {
+    match tier {
+        Tier::Low | Tier::Medium | Tier::High => token::covering(&strategy.tokens, order, notional_usd, at),
+        Tier::Critical => {
+            let waiting = strategy.approvals.of(&order.id).filter(|waiting| waiting.is_approved(tier))?;
+            let token = strategy.tokens.active.get(waiting.token.as_ref()?)?;
+            let is_shown = order.token.as_ref().is_none_or(|shown| *shown == token.grant.id);
+            let is_for_it = token.grant.order_id.as_ref() == Some(&order.id);
+            (is_shown && is_for_it && token.covers(order, notional_usd, at)).then_some(token)
+        }
+    }
+}
+
+/// Whether an order that was turned away for want of approval is to be decided again: it has a token of its own now
+/// that is enough for it, or would be had it not become critical since. Then it is decided once, to wait as critical.
 #[must_use]
 pub fn is_given(strategy: &strategy::State, before: &Decision, order: &Order, context: &Context<'_>) -> bool {
-    is_missing(before)
-        && token::covering(&strategy.tokens, order, gate::facts(strategy, order, context).notional_usd, context.at)
-            .is_some_and(|token| token.grant.order_id.as_ref() == Some(&order.id))
+    if !is_missing(before) {
+        return false;
+    }
+    let facts = gate::facts(strategy, order, context);
+    let policy = &context.system.policy.impact_classifier;
+    let tier = impact::tier(impact::score(&facts, policy).total, policy).min(before.tier);
+    covering(strategy, order, tier, facts.notional_usd, context.at)
+        .is_some_and(|token| token.grant.order_id.as_ref() == Some(&order.id))
 }
 
 /// The grant that this person's approval completes; `None` where another person must still approve.
@@ -142,16 +178,18 @@ pub fn decide(
     }))
 }
 
-/// The token that a refusal of the order has to take back, where it had been approved.
+/// The tokens that a refusal of the order has to take back: all that are for this very order, whoever issued them.
 ///
 /// # Errors
 /// [`Rejection::NotWaiting`].
 pub fn decide_decline<'a>(
     strategy: &'a strategy::State,
-    order_id: &SourceId,
+    order_id: &'a SourceId,
     at: Timestamp,
-) -> Result<Option<&'a TokenId>, Rejection> {
-    Ok(token_in_force(strategy, waiting(&strategy.approvals, order_id)?, at))
+) -> Result<impl Iterator<Item = &'a TokenId>, Rejection> {
+    waiting(&strategy.approvals, order_id)?;
+    let for_it = move |grant: &&Grant| grant.expires_at > at && grant.order_id.as_ref() == Some(order_id);
+    Ok(strategy.tokens.active.values().map(|token| &token.grant).filter(for_it).map(|grant| &grant.id))
 }
 
 fn waiting<'a>(state: &'a State, order_id: &SourceId) -> Result<&'a Waiting, Rejection> {
@@ -210,12 +248,15 @@ pub fn evolve_declined(mut state: State, order_id: &SourceId) -> State {
     state
 }
 
-/// Applies what happened to a token: the one for an order that waits is its approval, whoever issued it.
+/// Applies what happened to a token. The one that is issued with the last approval is the order's; one that is
+/// issued by hand is nobody's approval, whatever it covers.
 #[must_use]
 pub fn evolve_token(mut state: State, change: &token::Event) -> State {
     match change {
         token::Event::Issued(Grant { id, order_id: Some(order_id), .. }) => {
-            if let Some(waiting) = state.waiting.iter_mut().find(|waiting| waiting.order.id == *order_id) {
+            let mut waiting = state.waiting.iter_mut().filter(|waiting| waiting.order.id == *order_id);
+            if let Some(waiting) = waiting.find(|waiting| waiting.token.is_none() && waiting.is_approved(waiting.tier))
+            {
                 waiting.token = Some(id.clone());
             }
         }

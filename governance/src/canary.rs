@@ -1,7 +1,8 @@
 //! The infrastructure canary: failures in a row, and what follows from them.
 //!
 //! The checks themselves are made outside; this file counts their results. A component that fails
-//! `failures_max` times in a row acts once, at the edge, and reports its recovery.
+//! `failures_max` times in a row acts once, at the edge, and reports its recovery; one that is checked no longer
+//! has recovered as well, or what it did would outlast it for ever. A round that checks nothing ends the watch.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +42,8 @@ impl Default for Policy {
     }
 }
 
-/// One round of checks. A time-out or a panic of a check is a failure.
+/// One round of checks. A time-out or a panic of a check is a failure. A round without a result that follows one with
+/// results is the orderly end of the watch: nobody is missed from then on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Round {
     /// Each component's name and, where it failed, what was wrong.
@@ -63,7 +65,7 @@ pub enum Alert {
         /// What followed.
         action: FailureAction,
     },
-    /// It is back.
+    /// It is back, or it is checked no longer.
     Recovered {
         /// Which.
         component: SmolStr,
@@ -81,7 +83,7 @@ pub struct State {
     pub acted: BTreeMap<SmolStr, FailureAction>,
     /// Whether the absence of any component has been reported.
     pub emptiness_reported: bool,
-    /// When it last spoke: the time of the last recorded round.
+    /// When it last spoke: the time of the last recorded round, unless that one ended the watch.
     pub spoken_at: Option<Timestamp>,
 }
 
@@ -96,7 +98,8 @@ pub struct State {
 #[must_use]
 pub fn decide(state: &State, round: &Round, policy: &Policy) -> Vec<Alert> {
     if round.results.is_empty() {
-        return if state.emptiness_reported { Vec::new() } else { vec![Alert::NothingRegistered] };
+        let watch_ends = state.spoken_at.is_some();
+        return if watch_ends || state.emptiness_reported { Vec::new() } else { vec![Alert::NothingRegistered] };
     }
     let alert = |(component, result): (&SmolStr, &Option<String>)| match result {
         Some(message) => {
@@ -111,13 +114,19 @@ pub fn decide(state: &State, round: &Round, policy: &Policy) -> Vec<Alert> {
         }
         None => state.acted.contains_key(component).then(|| Alert::Recovered { component: component.clone() }),
     };
-    round.results.iter().filter_map(alert).collect()
+    let gone = state.acted.keys().filter(|component| !round.results.contains_key(*component));
+    let recovered = gone.map(|component| Alert::Recovered { component: component.clone() });
+    round.results.iter().filter_map(alert).chain(recovered).collect()
 }
 
 /// Counts one recorded round.
 #[must_use]
 pub fn evolve_round(mut state: State, round: &Round, at: Timestamp) -> State {
-    state.spoken_at = Some(at);
+    // What has acted stays so when the watch ends: nobody has seen it recover.
+    state.spoken_at = if round.results.is_empty() { None } else { Some(at) };
+    if !round.results.is_empty() {
+        state.failures.retain(|component, _| round.results.contains_key(component));
+    }
     for (component, result) in &round.results {
         match result {
             Some(_) => {

@@ -14,7 +14,7 @@ use crate::policy::PolicyId;
 use crate::token::{Active, Required};
 use crate::units::{Amount, Multiplier};
 use crate::verdict::{Action, Component, Reason, Verdict};
-use crate::{canary, drift, health, impact, maturity, strategy, system, token};
+use crate::{approval, canary, drift, health, impact, maturity, strategy, system, token};
 
 /// How sizes are merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -201,13 +201,15 @@ pub fn decide(
     };
     // A token is not spent on an order that needs none, unless the engine presents it.
     let token_asked = required != Required::No || tier == Tier::Critical || order.token.is_some();
-    let covering = token_asked.then(|| token::covering(&strategy.tokens, order, facts.notional_usd, at)).flatten();
-    let impact = match covering {
+    let usable = token_asked.then(|| approval::covering(strategy, order, tier, facts.notional_usd, at)).flatten();
+    let impact = match usable {
         Some(_) => impact::assess(&facts, level, true, &policy.impact_classifier).0,
         None => unapproved,
     };
     let token = if token_asked {
-        token::assess(&strategy.tokens, order, facts.notional_usd, at, required)
+        // Where a token covers the order and is not enough for its impact, impact says so.
+        let covering = usable.or_else(|| token::covering(&strategy.tokens, order, facts.notional_usd, at));
+        token::assess(&strategy.tokens, order, covering, facts.notional_usd, at, required)
     } else {
         Verdict::allow(Component::Token, Reason::TokenNotNeeded)
     };
@@ -230,7 +232,7 @@ pub fn decide(
     ];
     let decision = conclude(order, attempt, level, tier, strategy.health.score, context, verdicts);
     let executes = !decision.multiplier.is_zero();
-    let token = covering.filter(|_| executes).map(|Active { grant, uses_left }| token::Event::Used {
+    let token = usable.filter(|_| executes).map(|Active { grant, uses_left }| token::Event::Used {
         id: grant.id.clone(),
         order_id: order.id.clone(),
         uses_left: uses_left.saturating_sub(1),

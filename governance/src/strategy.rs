@@ -100,7 +100,7 @@ pub enum Command {
         /// Why.
         reason: String,
     },
-    /// Say no to an order that waits; where it had been approved, its token is taken back.
+    /// Say no to an order that waits; every token for it is taken back.
     DeclineOrder {
         /// Which.
         order_id: SourceId,

@@ -158,6 +158,14 @@ pub fn expire(state: &State, at: Timestamp) -> Vec<Event> {
     over.map(|token| Event::Expired { id: token.grant.id.clone(), expired_at: token.grant.expires_at }).collect()
 }
 
+impl Active {
+    /// Whether it is in force and every part of its scope covers the order.
+    #[must_use]
+    pub fn covers(&self, order: &Order, notional_usd: Option<Amount>, at: Timestamp) -> bool {
+        self.grant.expires_at > at && self.grant.mismatch(order, notional_usd).is_none()
+    }
+}
+
 /// The token that covers an order, if one does: the one presented, else one for this very order, else the one
 /// that expires first.
 #[must_use]
@@ -167,7 +175,7 @@ pub fn covering<'a>(
     notional_usd: Option<Amount>,
     at: Timestamp,
 ) -> Option<&'a Active> {
-    let fits = |token: &&Active| token.grant.expires_at > at && token.grant.mismatch(order, notional_usd).is_none();
+    let fits = |token: &&Active| token.covers(order, notional_usd, at);
     match &order.token {
         Some(id) => state.active.get(id).filter(fits),
         None => state.active.values().filter(fits).min_by_key(|token| {
@@ -207,16 +215,18 @@ fn end(state: &mut State, id: &TokenId, how: End, at: Timestamp) {
     state.ended.push((id.clone(), how, at));
 }
 
-/// What tokens say of an order. `required` is whether the level or the policy asks for one.
+/// What tokens say of an order. `covering` is the token that covers it, if one does; `required` is whether the
+/// level or the policy asks for one.
 #[must_use]
 pub fn assess(
     state: &State,
     order: &Order,
+    covering: Option<&Active>,
     notional_usd: Option<Amount>,
     at: Timestamp,
     required: Required,
 ) -> Verdict {
-    if let Some(token) = covering(state, order, notional_usd, at) {
+    if let Some(token) = covering {
         let reason =
             Reason::TokenCovers { token: token.grant.id.clone(), uses_left: token.uses_left.saturating_sub(1) };
         return Verdict::allow(Component::Token, reason);

@@ -1,14 +1,15 @@
 //! Orders that wait for people: who may speak, how often, and what their word comes to.
 
-use ephor_governance::approval::WAITING_MAX;
+use ephor_governance::approval::{self, WAITING_MAX};
 use ephor_governance::event::Event;
 use ephor_governance::gate::Decision;
 use ephor_governance::ids::TokenId;
+use ephor_governance::impact::Tier;
 use ephor_governance::maturity::Level;
 use ephor_governance::order::{Order, Side};
 use ephor_governance::policy::Policy;
 use ephor_governance::rejection::Rejection;
-use ephor_governance::strategy::Command;
+use ephor_governance::strategy::{Command, Context};
 use ephor_governance::token::{self, Grant};
 use ephor_governance::verdict::{Action, Component, Reason};
 
@@ -200,4 +201,79 @@ fn the_token_for_an_order_is_used_before_one_for_any() {
     world.tell(&Command::IssueToken(Grant { expires_at: second(10), ..grant("any") })).unwrap();
     again(&mut world, order("order-1"));
     assert_eq!(world.state.tokens.active.keys().map(TokenId::as_str).collect::<Vec<_>>(), ["any"]);
+}
+
+/// Whether the order of this decision would be decided again.
+fn is_given(world: &World, before: &Decision) -> bool {
+    let context = Context { at: world.at, system: &world.system };
+    approval::is_given(&world.state, before, &before.order, &context)
+}
+
+#[test]
+fn an_order_that_has_become_critical_since_one_person_approved_it_waits_for_two() {
+    let mut world = World::at_level(Level::Gated);
+    let mut policy = Policy::default();
+    policy.impact_classifier.required_levels = [Level::Gated; 4];
+    world.adopt(policy.clone());
+    let waits = world.check(order("order-1"));
+    assert_eq!((waits.action, waits.tier), (Action::Block, Tier::Low));
+    world.tell(&approve("order-1", "alice")).unwrap();
+
+    world.at = second(1);
+    (policy.impact_classifier.medium_from, policy.impact_classifier.high_from) = (0.01, 0.02);
+    policy.impact_classifier.critical_from = 0.03;
+    world.adopt(policy);
+    assert!(is_given(&world, &waits), "decided once more, as what it is now");
+    let critical = again(&mut world, order("order-1"));
+    assert_eq!((critical.action, critical.tier), (Action::Block, Tier::Critical));
+    assert!(matches!(reason_of(&critical, Component::Impact), Reason::ImpactApprovalRequired { .. }));
+    assert_eq!(world.state.tokens.active.len(), 1, "no use is recorded");
+    assert!(!is_given(&world, &critical), "the token that is left over changes nothing from here on");
+
+    let entry = world.state.approvals.of(&read("order-1")).unwrap();
+    assert_eq!((entry.tier, entry.approvals.len(), &entry.token), (Tier::Critical, 0, &None));
+    assert_eq!(issued(&world.tell(&approve("order-1", "alice")).unwrap()), None);
+    assert!(!is_given(&world, &critical));
+    let token = issued(&world.tell(&approve("order-1", "bob")).unwrap()).unwrap().id.clone();
+    assert!(is_given(&world, &critical));
+    let passed = again(&mut world, order("order-1"));
+    assert_eq!(*reason_of(&passed, Component::Token), Reason::TokenCovers { token, uses_left: 0 });
+    assert_eq!(passed.action, Action::ReduceSize, "at the cap of the level");
+}
+
+#[test]
+fn a_token_issued_by_hand_is_no_approval_of_a_critical_order_and_does_not_stand_in_the_way_of_one() {
+    let mut world = World::at_level(Level::Autonomous);
+    let waits = world.check(critical_order("order-1"));
+    world.tell(&approve("order-1", "alice")).unwrap();
+    let by_hand = Grant { order_id: Some(read("order-1")), expires_at: second(10), ..grant("by-hand") };
+    world.tell(&Command::IssueToken(by_hand)).unwrap();
+    assert!(!is_given(&world, &waits));
+    let token = issued(&world.tell(&approve("order-1", "bob")).unwrap()).unwrap().id.clone();
+    let shown = Order { token: Some(read("by-hand")), ..critical_order("order-1") };
+    assert_eq!(again(&mut world.clone(), shown).action, Action::Block);
+    let passed = again(&mut world, critical_order("order-1"));
+    assert_eq!(*reason_of(&passed, Component::Token), Reason::TokenCovers { token, uses_left: 0 });
+    assert_eq!(passed.action, Action::Allow);
+}
+
+#[test]
+fn a_token_that_does_not_cover_the_order_does_not_make_it_approved() {
+    let mut world = gated(&["order-1"]);
+    let other_side = Grant { order_id: Some(read("order-1")), side: Some(Side::Sell), ..grant("by-hand") };
+    world.tell(&Command::IssueToken(other_side)).unwrap();
+    assert!(issued(&world.tell(&approve("order-1", "alice")).unwrap()).is_some());
+    assert_eq!(again(&mut world, order("order-1")).action, Action::ReduceSize);
+}
+
+#[test]
+fn declining_takes_back_every_token_for_the_order_and_no_other() {
+    let mut world = gated(&["order-1"]);
+    for (id, order_id) in [("for-it", Some(read("order-1"))), ("for-another", Some(read("order-2"))), ("any", None)] {
+        world.tell(&Command::IssueToken(Grant { order_id, ..grant(id) })).unwrap();
+    }
+    world.tell(&approve("order-1", "bob")).unwrap();
+    assert_eq!(world.tell(&decline("order-1")).unwrap().len(), 1 + 2);
+    let left: Vec<_> = world.state.tokens.active.keys().map(TokenId::as_str).collect();
+    assert_eq!(left, ["any", "for-another"]);
 }

@@ -113,6 +113,7 @@ fn nothing_registered_is_itself_an_alert_once() {
     assert_eq!(alerts(&round(&mut world, &[])), []);
     assert_eq!(*reason_of(&world.check(order("order-1")), Component::Canary), Reason::CanaryNoComponents);
     round(&mut world, &[("feed", true)]);
+    assert_eq!(alerts(&round(&mut world, &[])), [], "the end of the watch");
     assert_eq!(alerts(&round(&mut world, &[])), [Alert::NothingRegistered]);
 }
 
@@ -144,4 +145,42 @@ fn a_failure_that_pauses_still_pauses_when_the_canary_falls_silent() {
     let decision = world.check(order("order-1"));
     assert_eq!(*reason_of(&decision, Component::Canary), Reason::CanaryUnhealthy { components_failed: 1 });
     assert_eq!(decision.action, Action::Pause);
+}
+
+#[test]
+fn a_component_that_is_checked_no_longer_holds_nobody_up() {
+    let mut world = world(FailureAction::Pause);
+    for _ in 0..3 {
+        round(&mut world, &[("feed", false), ("bus", true)]);
+    }
+    round(&mut world, &[("feed", false), ("bus", false)]);
+    assert_eq!(world.check(order("order-1")).action, Action::Pause);
+    assert_eq!(alerts(&round(&mut world, &[("disk", true)])), [Alert::Recovered { component: "feed".into() }]);
+    assert_eq!(world.check(order("order-2")).action, Action::Allow);
+    assert!(world.system.canary.failures.is_empty(), "one that comes back starts from nothing");
+    assert_eq!(alerts(&round(&mut world, &[("disk", true)])), []);
+}
+
+#[test]
+fn a_watch_that_ends_in_good_order_is_not_missed_and_forgives_no_failure() {
+    let mut world = world(FailureAction::Pause);
+    round(&mut world, &[("feed", true)]);
+    assert_eq!(round(&mut world, &[]).len(), 1, "the round and nothing else");
+    world.at = world.at.plus_seconds(1_000);
+    let decision = world.check(order("order-1"));
+    assert_eq!(decision.action, Action::Allow);
+    assert_eq!(*reason_of(&decision, Component::Canary), Reason::ComponentClear);
+
+    for _ in 0..3 {
+        round(&mut world, &[("feed", false)]);
+    }
+    round(&mut world, &[]);
+    assert_eq!(world.check(order("order-2")).action, Action::Pause);
+    round(&mut world, &[("feed", true)]);
+    world.at = world.at.plus_seconds(1_000);
+    let silent = world.check(order("order-3"));
+    assert!(
+        matches!(reason_of(&silent, Component::Canary), Reason::CanarySilent { .. }),
+        "a new watch is missed again"
+    );
 }

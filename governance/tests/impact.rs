@@ -4,7 +4,9 @@ use ephor_governance::event::Account;
 use ephor_governance::impact::{self, Facts, Policy, Tier};
 use ephor_governance::maturity::Level;
 use ephor_governance::order::Order;
+use ephor_governance::strategy::Command;
 use ephor_governance::system;
+use ephor_governance::token::Grant;
 use ephor_governance::units::Amount;
 use ephor_governance::verdict::{Action, Component, Reason};
 
@@ -92,16 +94,23 @@ fn each_tier_needs_its_level() {
 }
 
 #[test]
-fn a_critical_order_needs_a_token_even_at_the_top() {
+fn at_the_top_a_critical_order_needs_people_and_not_a_token_issued_by_hand() {
     let mut world = World::at_level(Level::Autonomous);
     let decision = world.check(critical_order("order-1"));
     assert_eq!(decision.action, Action::Block);
     assert!(matches!(reason_of(&decision, Component::Impact), Reason::ImpactApprovalRequired { .. }));
 
-    world.tell(&ephor_governance::strategy::Command::IssueToken(grant("token-1"))).unwrap();
-    let decision = world.check(critical_order("order-2"));
-    assert_eq!((decision.action, decision.tier), (Action::Allow, Tier::Critical));
-    assert!(world.state.tokens.active.is_empty(), "used");
+    for (id, order_id) in [("any", None), ("for-it", Some(read("order-2")))] {
+        world.tell(&Command::IssueToken(Grant { order_id, ..grant(id) })).unwrap();
+    }
+    for token in [None, Some(read("any")), Some(read("for-it"))] {
+        let decision = world.check(Order { token, ..critical_order("order-2") });
+        assert_eq!((decision.action, decision.tier), (Action::Block, Tier::Critical));
+        assert!(matches!(reason_of(&decision, Component::Impact), Reason::ImpactApprovalRequired { .. }));
+        assert_eq!(world.state.tokens.active.len(), 2, "none is used");
+    }
+    let exit = Order { reduce_only: true, ..critical_order("order-3") };
+    assert_eq!(world.check(exit).action, Action::Allow);
 }
 
 fn scored(world: &mut World, order: Order) -> impact::Score {

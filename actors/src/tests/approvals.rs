@@ -2,6 +2,7 @@
 
 use ephor_governance::ids::TokenId;
 use ephor_governance::order::Signal;
+use ephor_governance::policy::Policy;
 use ephor_governance::token::{self, Grant};
 
 use super::*;
@@ -165,4 +166,41 @@ fn a_kill_overtakes_an_approved_order_too() {
         assert_eq!(attempt(&killed), (Action::Kill, 2, false));
         governor.shutdown(threads).await.unwrap();
     });
+}
+
+#[test]
+fn an_order_that_has_become_critical_since_is_recorded_once_more_and_then_waits_for_two_people() {
+    run(async {
+        let (governor, threads) = start(EventLog::memory(), &config());
+        governor.ask(ask("alpha", registration("alpha"))).await.unwrap();
+        governor.ask(ask("alpha", set_level(Level::Gated))).await.unwrap();
+        let mut policy = Policy::default();
+        policy.impact_classifier.required_levels = [Level::Gated; 4];
+        adopt(&governor, policy.clone()).await;
+        let asked = async || attempt(&governor.ask(check("alpha", order("o1", 1))).await.unwrap());
+        asked().await;
+        governor.ask(approve("o1", "ann")).await.unwrap();
+        (policy.impact_classifier.medium_from, policy.impact_classifier.high_from) = (0.01, 0.02);
+        policy.impact_classifier.critical_from = 0.03;
+        adopt(&governor, policy).await;
+        assert_eq!(asked().await, (Action::Block, 1, false));
+        let head = governor.reader().head();
+        for _ in 0..3 {
+            assert_eq!(asked().await, (Action::Block, 1, true));
+        }
+        assert_eq!(governor.reader().head(), head, "while the unused token lives nothing is recorded");
+        for who in ["ann", "bob"] {
+            let later = Request { at: AT.plus_seconds(1), ..approve("o1", who) };
+            governor.ask(later).await.unwrap();
+        }
+        assert_eq!(asked().await, (Action::ReduceSize, 2, false));
+        assert_eq!(asked().await, (Action::ReduceSize, 2, true));
+        governor.shutdown(threads).await.unwrap();
+    });
+}
+
+async fn adopt(governor: &Governor, policy: Policy) {
+    let (id, policy) = (policy.id(), Arc::new(policy));
+    let adopt = system::Command::AdoptPolicy { id, policy, by: by("ann"), reason: "a test".into() };
+    governor.change(adopt, AT, "".into(), None).await.unwrap();
 }

@@ -67,7 +67,7 @@ pub(super) fn approve(
     Ok([approved].into_iter().chain(token).collect())
 }
 
-/// The refusal, and the end of the token where the order had been approved.
+/// The refusal, and the end of every token for the order.
 pub(super) fn decline(
     state: &State,
     order_id: &SourceId,
@@ -76,9 +76,8 @@ pub(super) fn decline(
     at: Timestamp,
 ) -> Result<Vec<Event>, Rejection> {
     said("reason", reason)?;
-    let token = approval::decide_decline(state, order_id, at)?;
-    let (by, reason) = (by.clone(), reason.to_owned());
-    let revoked = token.map(|id| token::Event::Revoked { id: id.clone(), by: by.clone(), reason: reason.clone() });
-    let declined = Event::OrderDeclined { order_id: order_id.clone(), by, reason };
+    let revoked = |id: &TokenId| token::Event::Revoked { id: id.clone(), by: by.clone(), reason: reason.to_owned() };
+    let revoked = approval::decide_decline(state, order_id, at)?.map(revoked);
+    let declined = Event::OrderDeclined { order_id: order_id.clone(), by: by.clone(), reason: reason.to_owned() };
     Ok([declined].into_iter().chain(revoked.map(Event::TokenChanged)).collect())
 }
