@@ -69,13 +69,36 @@ impl Serialize for Spoken<'_> {
             component: Component,
             action: Action,
             multiplier: f64,
-            reason: &'a RawValue,
+            reason: Coded<'a>,
+        }
+        #[derive(Serialize)]
+        #[serde(untagged)]
+        enum Coded<'a> {
+            Alone { code: &'a str },
+            WithNumbers(&'a RawValue),
         }
         let Verdict { component, action, multiplier, reason } = self.0;
+        let (component, action, multiplier) = (*component, *action, multiplier.get());
+        if is_alone(reason) {
+            let reason = Coded::Alone { code: reason.code() };
+            return Said { component, action, multiplier, reason }.serialize(serializer);
+        }
         let reason = untagged(reason).map_err(serde::ser::Error::custom)?;
-        Said { component: *component, action: *action, multiplier: multiplier.get(), reason: &reason }
-            .serialize(serializer)
+        Said { component, action, multiplier, reason: Coded::WithNumbers(&reason) }.serialize(serializer)
     }
+}
+
+/// The reasons without numbers that most verdicts have: written without a detour.
+const fn is_alone(reason: &Reason) -> bool {
+    matches!(
+        reason,
+        Reason::ComponentClear
+            | Reason::OrderReducesOnly
+            | Reason::CanaryNoComponents
+            | Reason::DriftNoBaseline
+            | Reason::TokenNotNeeded
+            | Reason::TokenMissing
+    )
 }
 
 /// `{"HEALTH_DEGRADED": {"score": …}}` becomes `{"code": "HEALTH_DEGRADED", "score": …}`, as in every JSON of a reason.
@@ -152,6 +175,8 @@ mod tests {
     fn a_verdict_reads_as_it_does_in_the_events() {
         for reason in [
             Reason::ComponentClear,
+            Reason::TokenMissing,
+            Reason::JournalUnavailable,
             Reason::HealthDegraded { score: 0.5, debt: 5.0 },
             Reason::TokenUnknown { token: "a\"}{:,b".parse().unwrap() },
         ] {
