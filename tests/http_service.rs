@@ -261,3 +261,45 @@ fn a_request_is_a_span_of_the_callers_trace() {
         serde_json::from_str::<Value>(line).unwrap();
     }
 }
+
+#[test]
+fn an_engine_declares_what_nobody_knows_and_changes_nothing_that_is_known() {
+    let served = Served::new();
+    let engine = key_of(&served.desk, "engine-1", "engine");
+    let declare = |key: &str, id: &str, multiplier: &str| {
+        let declared = json!({ "type": "strategy", "id": id, "ts": "2024-01-01T00:00:00Z", "strategy_id": "A",
+            "initial_capital": "1000", "currency": "USD", "multiplier": multiplier });
+        let one = served.client.post(format!("{}/v1/reports", served.address)).bearer_auth(key).json(&declared);
+        let line = served.client.post(format!("{}/v1/ingest", served.address)).bearer_auth(key);
+        let line = line.header("content-type", "application/x-ndjson").body(declared.to_string());
+        let (one, line) = (one.send().unwrap(), line.send().unwrap().text().unwrap());
+        let first: Value = serde_json::from_str(line.lines().next().unwrap()).unwrap();
+        (one.status().as_u16(), first["status"].as_str().unwrap_or_default().to_owned())
+    };
+    eventually("the engine comes in", || declare(&engine, "r-1", "1").0 == 200);
+    assert_eq!(declare(&engine, "r-2", "1"), (200, "repeated".to_owned()), "the same again changes nothing");
+    assert_eq!(declare(&engine, "r-3", "0.000001"), (403, "rejected".to_owned()));
+    assert_eq!(declare(&served.key, "r-4", "2").0, 200, "an operator may");
+}
+
+#[test]
+fn a_retry_under_another_trace_gets_the_trace_that_is_recorded() {
+    let served = Served::new();
+    served.register("A");
+    let first = served.post("/v1/orders/check", &order("o-1")).1;
+    let retry = served.request(reqwest::Method::POST, "/v1/orders/check");
+    let retry = retry.header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    let again = retry.json(&order("o-1")).send().unwrap().json::<Value>().unwrap();
+    assert_eq!((&again["repeat"], &again["trace_id"]), (&json!(true), &first["trace_id"]), "{again}");
+}
+
+#[test]
+fn names_that_could_be_taken_for_each_other_are_refused() {
+    let desk = Desk::new();
+    key_of(&desk, "alice", "operator");
+    for name in ["Alice", "ALICE", "alice b", "\u{430}lice"] {
+        let said = desk.run(&["api-key", "create", "--name", name, "--role", "operator"]).ended(2);
+        assert!(said.err.contains("names tell people apart"), "{name}: {}", said.err);
+    }
+    key_of(&desk, "alice", "admin");
+}
