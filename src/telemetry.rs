@@ -72,6 +72,13 @@ fn exporting(endpoint: &str) -> Result<SdkTracerProvider, TelemetryError> {
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }
 
+/// An error and what caused it, in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// The span that a request is a part of, by its `traceparent`.
 #[must_use]
 pub fn parent(headers: &HeaderMap) -> Context {

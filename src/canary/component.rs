@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
+use crate::telemetry::chain;
+
 /// What a check found wrong.
 pub type Fault = Box<dyn std::error::Error + Send + Sync>;
 
@@ -57,12 +59,6 @@ pub(super) async fn checked(component: Arc<dyn Component>, timeout: Duration) ->
         }
     };
     Some(message.chars().take(MESSAGE_CHARS_MAX).collect())
-}
-
-/// An error's own words, and those of what caused it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn said(panic: &(dyn Any + Send)) -> &str {

@@ -100,12 +100,7 @@ async fn wake(
 
 /// Whether every gate answers.
 async fn beat(governor: Governor, within: Duration) -> Result<(), Fault> {
-    let silent = governor.heartbeat(within / 2).await;
-    if silent.is_empty() {
-        return Ok(());
-    }
-    let names: Vec<String> = silent.iter().map(ToString::to_string).collect();
-    Err(format!("no answer from {}", names.join(", ")).into())
+    serve::app::silent(&governor, within / 2).await.map_or(Ok(()), |said| Err(said.into()))
 }
 
 /// Serves until a signal ends it.

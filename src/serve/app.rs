@@ -31,6 +31,12 @@ const FRESH: Duration = Duration::from_millis(500);
 /// How long a gate may take to say that it is there.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
+/// The parts of a house that do not answer within a time, in words; `None` where all do.
+pub async fn silent(governor: &Governor, within: Duration) -> Option<String> {
+    let parts: Vec<String> = governor.heartbeat(within).await.iter().map(ToString::to_string).collect();
+    (!parts.is_empty()).then(|| format!("no answer from {}", parts.join(", ")))
+}
+
 /// The service as its handlers see it.
 pub struct App {
     /// What the service was started with.
@@ -234,8 +240,7 @@ impl App {
         if let Some((_, said)) = beat.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
             return said.clone();
         }
-        let silent: Vec<String> = governor.heartbeat(HEARTBEAT).await.iter().map(ToString::to_string).collect();
-        let said = (!silent.is_empty()).then(|| format!("no answer from {}", silent.join(", ")));
+        let said = silent(governor, HEARTBEAT).await;
         *beat = Some((Instant::now(), said.clone()));
         said
     }

@@ -19,12 +19,24 @@ use blake3::Hash;
 use ephor_governance::ids::SourceId;
 use futures::stream;
 
+use utoipa::IntoParams;
+
 use super::app::App;
 use super::auth;
 use super::headers::idempotency_key;
 use super::problem::Problem;
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// The header that makes an act one that is done once.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub struct OnceKey {
+    /// The same request again under the same key is answered again and done once
+    #[expect(dead_code, reason = "describes the header; `once` reads it")]
+    #[param(rename = "Idempotency-Key")]
+    key: Option<String>,
+}
+
 /// How many keys are remembered.
 const KEYS_MAX: usize = 10_000;
 /// For how long.

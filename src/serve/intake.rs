@@ -304,8 +304,7 @@ impl Taking {
                 place = &mut place => return Ok(place.ok()),
                 // Those under way hold places, and give them back only when somebody looks at them.
                 Some(result) = self.under_way.next() => {
-                    *self.totals.counts.entry(result.status).or_default() += 1;
-                    send(&self.results, &result).await?;
+                    self.settle(result).await?;
                 }
             }
         }

@@ -31,9 +31,7 @@ pub async fn watch(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
     if app.is_closing() && !PROBES.contains(&request.path()) {
-        let stopping =
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_STOPPING", "the service is shutting down");
-        return Err(stopping.blocking().closing().into());
+        return Err(Problem::stopping().blocking().closing().into());
     }
     let route = request.match_pattern().unwrap_or_else(|| "unknown".to_owned());
     let trace = trace_of(request.request());

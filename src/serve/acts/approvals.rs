@@ -14,11 +14,11 @@ use utoipa::ToSchema;
 
 use super::super::app::App;
 use super::super::auth::{Allowed, Operate, Read};
-use super::super::idempotency::once;
+use super::super::idempotency::{OnceKey, once};
 use super::super::problem::Problem;
 use super::super::query::Parameters;
 use super::super::schema::Decimal;
-use super::{Act, Acting, Unseen, WhyBody, blocking, id_of, only_reason, page};
+use super::{Act, Acting, Unseen, WhyBody, blocking, found, id_of, only_reason, page};
 use crate::keys::Claims;
 use crate::operate::{self, Awaited, Done};
 use crate::store;
@@ -106,10 +106,7 @@ pub(super) async fn waiting(_: Allowed<Read>, request: HttpRequest, app: Data<Ap
     let query = Parameters::of(&request, &["strategy", "limit", "after"])?;
     let only: Option<StrategyId> = query.get("strategy")?;
     let (governor, now) = (&app.governed()?.governor, store::now());
-    let all = match only {
-        Some(id) => governor.look(&id).await.map(|live| operate::awaited(&id, &live.state, now)).unwrap_or_default(),
-        None => governor.survey(move |id, state, _, _| operate::awaited(id, state, now)).await.concat(),
-    };
+    let all = found(governor, only, move |id, state| operate::awaited(id, state, now)).await;
     let key = |awaited: &Awaited| format!("{:020}/{}/{}", awaited.since.nanos(), awaited.strategy_id, awaited.order.id);
     let all = all.into_iter().map(|awaited| (key(&awaited), awaited));
     let (approvals, next) = page(&query, all.collect())?;
@@ -127,7 +124,7 @@ pub(super) async fn waiting(_: Allowed<Read>, request: HttpRequest, app: Data<Ap
     params(
         ("strategy" = String, Path, description = "The strategy"),
         ("order_id" = String, Path, description = "The order, by its engine's id"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same request again under the same key is answered again and done once"),
+        OnceKey,
     ),
     responses((status = 200, description = "It is recorded", body = Approved), Acting),
     security(("key" = [])),
@@ -186,7 +183,7 @@ pub(super) async fn approve(
     params(
         ("strategy" = String, Path, description = "The strategy"),
         ("order_id" = String, Path, description = "The order, by its engine's id"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same request again under the same key is answered again and done once"),
+        OnceKey,
     ),
     responses((status = 200, description = "It is recorded", body = Done), Acting),
     security(("key" = [])),

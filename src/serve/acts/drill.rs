@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 
 use super::super::app::App;
 use super::super::auth::{Allowed, Operate};
-use super::super::idempotency::once;
+use super::super::idempotency::{OnceKey, once};
 use super::super::problem::Problem;
 use super::{Act, Acting, WhyBody, only_reason};
 use crate::operate::{Covers, Done};
@@ -47,7 +47,7 @@ pub(super) struct Drilled {
 #[utoipa::path(
     tag = "kill",
     request_body = WhyBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same request again under the same key is answered again and done once")),
+    params(OnceKey),
     responses((status = 200, description = "What was measured", body = Drilled), Acting),
     security(("key" = [])),
 )]

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::super::app::App;
 use super::super::auth::{Allowed, Operate, Read};
-use super::super::idempotency::once;
+use super::super::idempotency::{OnceKey, once};
 use super::super::problem::Problem;
 use super::super::query::Parameters;
 use super::{Act, Acting, Unseen, fields, page, reason};
@@ -74,7 +74,7 @@ pub(super) struct EngagedList {
 #[utoipa::path(
     tag = "kill",
     request_body = NewKill,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same request again under the same key is answered again and done once")),
+    params(OnceKey),
     responses((status = 200, description = "It is recorded, and no order passes it from here on", body = Done), Acting),
     security(("key" = [])),
 )]
@@ -131,7 +131,7 @@ pub(super) async fn engaged(
 #[utoipa::path(
     tag = "kill",
     request_body = Rearm,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same request again under the same key is answered again and done once")),
+    params(OnceKey),
     responses((status = 200, description = "It is recorded", body = Done), Acting),
     security(("key" = [])),
 )]

@@ -16,7 +16,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, web};
-use ephor_actors::{Recorded, Request};
+use ephor_actors::{Governor, Recorded, Request};
 use ephor_governance::ids::{Actor, StrategyId};
 use ephor_governance::units::Timestamp;
 use ephor_governance::{strategy, system};
@@ -130,6 +130,18 @@ fn id_of<T: FromStr<Err: std::fmt::Display>>(name: &str, text: &str) -> Result<T
 /// Reads what can take its time, off the threads that answer.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
     web::block(work).await.map_err(|gone| Problem::internal(&gone))?
+}
+
+/// What there is of a kind in one strategy, or in all that are alive.
+async fn found<T: Send + 'static>(
+    governor: &Governor,
+    only: Option<StrategyId>,
+    of: impl Fn(&StrategyId, &strategy::State) -> Vec<T> + Send + Sync + 'static,
+) -> Vec<T> {
+    match only {
+        Some(id) => governor.look(&id).await.map(|live| of(&id, &live.state)).unwrap_or_default(),
+        None => governor.survey(move |id, state, _, _| of(id, state)).await.into_iter().flatten().collect(),
+    }
 }
 
 /// The body of an act that needs nothing but a reason.

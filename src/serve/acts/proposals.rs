@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 
 use super::super::app::App;
 use super::super::auth::{Administer, Allowed, Operate, Read};
-use super::super::idempotency::once;
+use super::super::idempotency::{OnceKey, once};
 use super::super::problem::Problem;
 use super::super::query::Parameters;
 use super::policy::of_json;
@@ -92,7 +92,7 @@ impl Proposed {
 #[utoipa::path(
     tag = "policy",
     request_body = NewProposal,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same request again under the same key is answered again and done once")),
+    params(OnceKey),
     responses((status = 200, description = "It is recorded", body = Done), Acting),
     security(("key" = [])),
 )]
@@ -188,7 +188,7 @@ pub(super) async fn one(
     request_body = WhyBody,
     params(
         ("id" = String, Path, description = "The policy's id"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same request again under the same key is answered again and done once"),
+        OnceKey,
     ),
     responses((status = 200, description = "It is recorded, and every gate decides by it from here on", body = Done), Adopting),
     security(("key" = [])),

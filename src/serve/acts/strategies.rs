@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use super::super::app::App;
 use super::super::auth::{Allowed, Operate};
-use super::super::idempotency::once;
+use super::super::idempotency::{OnceKey, once};
 use super::super::problem::Problem;
 use super::super::schema::Decimal;
 use super::{Act, Acting, WhyBody, fields, id_of, only_reason, reason};
@@ -122,7 +122,7 @@ fn registration(fields: &Fields<'_>, before: Option<&Registration>) -> Result<Re
 #[utoipa::path(
     tag = "strategies",
     request_body = NewStrategy,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same request again under the same key is answered again and done once")),
+    params(OnceKey),
     responses((status = 200, description = "It is recorded", body = Done), Acting),
     security(("key" = [])),
 )]
@@ -151,7 +151,7 @@ pub(super) async fn register(
     request_body = NewVersion,
     params(
         ("id" = String, Path, description = "The strategy"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same request again under the same key is answered again and done once"),
+        OnceKey,
     ),
     responses((status = 200, description = "It is recorded", body = Done), Acting),
     security(("key" = [])),
@@ -181,7 +181,7 @@ pub(super) async fn new_version(
     request_body = NewLevel,
     params(
         ("id" = String, Path, description = "The strategy"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same request again under the same key is answered again and done once"),
+        OnceKey,
     ),
     responses((status = 200, description = "It is recorded", body = Done), Acting),
     security(("key" = [])),
@@ -210,7 +210,7 @@ pub(super) async fn set_level(
     request_body = WhyBody,
     params(
         ("id" = String, Path, description = "The strategy"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same request again under the same key is answered again and done once"),
+        OnceKey,
     ),
     responses((status = 200, description = "It is recorded", body = Done), Acting),
     security(("key" = [])),
@@ -236,7 +236,7 @@ pub(super) async fn pause(
     request_body = WhyBody,
     params(
         ("id" = String, Path, description = "The strategy"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same request again under the same key is answered again and done once"),
+        OnceKey,
     ),
     responses((status = 200, description = "It is recorded", body = Done), Acting),
     security(("key" = [])),

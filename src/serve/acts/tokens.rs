@@ -11,11 +11,11 @@ use utoipa::ToSchema;
 
 use super::super::app::App;
 use super::super::auth::{Allowed, Operate, Read};
-use super::super::idempotency::once;
+use super::super::idempotency::{OnceKey, once};
 use super::super::problem::Problem;
 use super::super::query::Parameters;
 use super::super::schema::Decimal;
-use super::{Act, Acting, Unseen, WhyBody, fields, id_of, only_reason, page};
+use super::{Act, Acting, Unseen, WhyBody, fields, found, id_of, only_reason, page};
 use crate::input::{Code, Fields, Range, Refusal, SIDES, required};
 use crate::keys::Claims;
 use crate::operate::{self, Done, InForce};
@@ -104,7 +104,7 @@ pub(super) struct ActiveToken {
 #[utoipa::path(
     tag = "tokens",
     request_body = NewToken,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same request again under the same key is answered again and done once")),
+    params(OnceKey),
     responses((status = 200, description = "It is recorded", body = Issued), Acting),
     security(("key" = [])),
 )]
@@ -166,10 +166,7 @@ pub(super) async fn list(_: Allowed<Read>, request: HttpRequest, app: Data<App>)
     let query = Parameters::of(&request, &["strategy", "limit", "after"])?;
     let only: Option<StrategyId> = query.get("strategy")?;
     let (governor, now) = (&app.governed()?.governor, store::now());
-    let all = match only {
-        Some(id) => governor.look(&id).await.map(|live| operate::tokens(&id, &live.state, now)).unwrap_or_default(),
-        None => governor.survey(move |id, state, _, _| operate::tokens(id, state, now)).await.concat(),
-    };
+    let all = found(governor, only, move |id, state| operate::tokens(id, state, now)).await;
     let all = all.into_iter().map(|token| (format!("{}/{}", token.strategy, token.grant.id), token));
     let (tokens, next) = page(&query, all.collect())?;
     Ok(Json(Tokens { tokens, next }))
@@ -182,7 +179,7 @@ pub(super) async fn list(_: Allowed<Read>, request: HttpRequest, app: Data<App>)
     params(
         ("strategy" = String, Path, description = "The strategy"),
         ("id" = String, Path, description = "The token"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same request again under the same key is answered again and done once"),
+        OnceKey,
     ),
     responses((status = 200, description = "It is recorded", body = Done), Acting),
     security(("key" = [])),
@@ -208,7 +205,7 @@ pub(super) async fn revoke(
     request_body = WhyBody,
     params(
         ("strategy" = String, Path, description = "The strategy"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same request again under the same key is answered again and done once"),
+        OnceKey,
     ),
     responses((status = 200, description = "It is recorded", body = Done), Acting),
     security(("key" = [])),
