@@ -1,9 +1,12 @@
 //! Ephor as a program: command line, inputs, tables. The rules, the log and the actors are crates of
 //! their own; nothing imports this one.
 
+pub mod bus;
 pub mod canary;
 pub mod cli;
 pub mod export;
+pub mod follow;
+pub mod formats;
 pub mod input;
 pub mod keys;
 pub mod operate;

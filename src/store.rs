@@ -9,7 +9,9 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use ephor_actors::{Config, Governor};
-use ephor_events::{Backend, Durability, EventLog, OpenError, Opened, Options, Progress, Reader, Stage, Torn};
+use ephor_events::{
+    Backend, DerivedTree, Durability, EventLog, OpenError, Opened, Options, Progress, Reader, Stage, Torn,
+};
 use ephor_governance::units::Timestamp;
 use ephor_snapshots::{Ignored, Keyframes};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -156,6 +158,8 @@ pub struct Session {
     pub not_before: Timestamp,
     /// The keyframes beside the log, to look into the past; `None` where their store did not open.
     pub keyframes: Option<Keyframes>,
+    /// Where positions of those who follow the log, or are followed, are kept beside it.
+    pub positions: DerivedTree,
 }
 
 impl Session {
@@ -213,9 +217,10 @@ pub fn govern_with<T>(
     let last = log.reader().commit_of(opened.head.seq)?;
     let not_before = last.map_or(Timestamp::from_nanos(i64::MIN), |commit| Timestamp::from_nanos(commit.recorded_at));
     let keyframes = Keyframes::open(&log.derived()).ok().map(|keyframes| keyframes.spaced(config.spacing));
+    let positions = log.derived().tree("positions")?;
     block_on(async {
         let (governor, threads) = Governor::start(log, config)?;
-        let worked = work(Session { governor: governor.clone(), not_before, keyframes }).await;
+        let worked = work(Session { governor: governor.clone(), not_before, keyframes, positions }).await;
         note_ignored(&governor.keyframes().ignored);
         let closed = governor.shutdown(threads).await;
         // A stopped journal says so twice; the first word is the cause.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use ephor_actors::{Failure, StartError};
-use ephor_events::{CheckpointError, OpenError, ReadError};
+use ephor_events::{CheckpointError, OpenError, ReadError, SledError};
 use ephor_snapshots::RestoreError;
 
 use crate::settings::{SettingsError, TlsError};
@@ -55,6 +55,9 @@ pub enum CliError {
     /// The log could not be closed.
     #[error("close the log failed")]
     Close(#[from] CheckpointError),
+    /// There is no place to keep positions beside the log.
+    #[error("open the positions beside the log failed")]
+    Positions(#[from] SledError),
     /// The actors did not start.
     #[error("start the governor failed")]
     Start(#[from] StartError),
@@ -145,6 +148,7 @@ impl CliError {
             Self::Open { .. }
             | Self::Read(_)
             | Self::Close(_)
+            | Self::Positions(_)
             | Self::Start(_)
             | Self::Failed(_)
             | Self::RunStopped { .. }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::flags::Flags;
 use super::print::{self, DIM, WARN, styled};
 use super::{CliError, Exit, Global};
+use crate::bus::Buses;
 use crate::canary::{self, Canary, Fault};
 use crate::serve::app::{App, Governed, Keys, Recovery};
 use crate::serve::tls::Certificate;
@@ -51,10 +52,11 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
         };
         let to_serve = settings.clone();
         store::govern_with(&global.data, &settings, &config, async |session| {
-            let (governed, canary) = wake(session, &to_serve, &global.data, started).await?;
+            let buses = Buses::new(&to_serve.bus, &global.data, &session.positions);
+            let (governed, canary) = wake(session, &to_serve, &global.data, &buses, started).await?;
             let stop = CancellationToken::new();
             let watching = tokio::task::spawn_local(canary.watch(stop.clone()));
-            let ended = until_told(to_serve, keys, Some(governed)).await;
+            let ended = until_told(to_serve, keys, Some((governed, buses))).await;
             stop.cancel();
             if watching.await.is_err() {
                 tracing::error!("the canary had died");
@@ -75,6 +77,7 @@ async fn wake(
     session: Session,
     settings: &Settings,
     data: &Path,
+    buses: &Buses,
     started: Instant,
 ) -> Result<(Governed, Canary), CliError> {
     let governor = session.governor.clone();
@@ -92,6 +95,9 @@ async fn wake(
     let mut canary = Canary::new(session, &settings.canary, data, interval).map_err(serve::ServeError::from)?;
     let (asked, within) = (governor.clone(), Duration::from_millis(settings.canary.check_timeout_ms));
     canary.add("actors", canary::component(move || beat(asked.clone(), within)));
+    for (name, component) in buses.components() {
+        canary.add(name, component);
+    }
     canary.round().await?;
     let (last_round, feeds) = (canary.last_round(), canary.feeds());
     let recovery = Recovery { took: started.elapsed(), events };
@@ -104,14 +110,17 @@ async fn beat(governor: Governor, within: Duration) -> Result<(), Fault> {
 }
 
 /// Serves until a signal ends it.
-async fn until_told(settings: Settings, keys: Keys, governed: Option<Governed>) -> Result<Exit, CliError> {
+async fn until_told(settings: Settings, keys: Keys, governed: Option<(Governed, Buses)>) -> Result<Exit, CliError> {
     let limit = Duration::from_secs(settings.server.shutdown_seconds);
+    let (governed, buses) = governed.unzip();
     let app = web::Data::new(App::new(settings, keys, governed).map_err(serve::ServeError::from)?);
     let Listening { server, addresses, certificate } = serve::listen(&app)?;
     let scheme = if certificate.is_some() { "https" } else { "http" };
     for address in &addresses {
         print::out(format_args!("listening on {scheme}://{address}\n"))?;
     }
+    let hang_up_buses = CancellationToken::new();
+    let running = buses.map(|buses| buses.start(&app, &hang_up_buses)).unwrap_or_default();
     let handle = server.handle();
     let serving = actix_web::rt::spawn(server);
     let mut terminate = listen_for(SignalKind::terminate())?;
@@ -129,10 +138,16 @@ async fn until_told(settings: Settings, keys: Keys, governed: Option<Governed>) 
     }
     print::note(styled(DIM, "stopping: no new work; what is under way is finished"));
     app.close();
+    hang_up_buses.cancel();
     // What has not ended by itself within the limit is cut off; the log is closed all the same.
     let stopped = tokio::time::timeout(limit, handle.stop(true)).await;
     if stopped.is_err() {
         print::note(format_args!("{}: requests were cut off after {limit:?}", styled(WARN, "stopped")));
+    }
+    for one in running {
+        if tokio::time::timeout(limit, one).await.is_err() {
+            print::note(format_args!("{}: a bus was cut off after {limit:?}", styled(WARN, "stopped")));
+        }
     }
     match serving.await {
         Ok(Err(source)) => Err(serve::ServeError::Server(source).into()),

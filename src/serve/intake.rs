@@ -231,7 +231,7 @@ pub struct Report {
 }
 
 /// Asks the governor; the request takes its place at once where it is a strategy's.
-fn ask(
+pub(crate) fn ask(
     app: &web::Data<App>,
     entry: Entry,
     trace: Option<SmolStr>,
@@ -340,7 +340,12 @@ impl Taking {
 
 /// An engine may declare a strategy that nobody knows, or say again what is known. To change what is known is an
 /// operator's act: capital, multiplier and version decide how large its orders count.
-async fn may_declare(app: &App, role: Role, strategy: &StrategyId, declared: &Registration) -> Result<(), Problem> {
+pub(crate) async fn may_declare(
+    app: &App,
+    role: Role,
+    strategy: &StrategyId,
+    declared: &Registration,
+) -> Result<(), Problem> {
     let Some(governor) = app.governor().filter(|_| !role.may(Permission::Operate)) else { return Ok(()) };
     let known = governor.look(strategy).await.and_then(|live| live.state.registration);
     let recorded = governor.reader().version_of(&StreamId::new(strategy.as_str())).0 > 0;

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use ephor_snapshots::Spacing;
 
-use super::{Canary, Limits, Server, Settings, Telemetry};
+use super::{Bus, Canary, Limits, Reading, Server, Settings, Telemetry};
 
 /// A setting that cannot stand.
 #[derive(Debug)]
@@ -31,6 +31,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), Unfit> {
     server(&settings.server)?;
     limits(&settings.server.limits)?;
     canary(&settings.canary)?;
+    bus(&settings.bus)?;
     telemetry(&settings.telemetry)
 }
 
@@ -70,6 +71,19 @@ fn limits(limits: &Limits) -> Result<(), Unfit> {
     within("server.limits.burst", limits.burst, 1..=1_000_000_000)?;
     within("server.limits.streams", limits.streams, 0..=1_000_000)?;
     within("server.limits.stream_lag_seconds", limits.stream_lag_seconds, 1..=3_600)
+}
+
+fn bus(bus: &Bus) -> Result<(), Unfit> {
+    names("bus.jsonl", bus.jsonl.iter().map(|file| file.name.as_str()))?;
+    for file in &bus.jsonl {
+        reading("bus.jsonl.reading", &file.reading)?;
+    }
+    Ok(())
+}
+
+fn reading(field: &'static str, reading: &Reading) -> Result<(), Unfit> {
+    within(field, reading.attempts_max, 1..=1_000)?;
+    within(field, reading.pending_max, 1..=4_096)
 }
 
 fn canary(canary: &Canary) -> Result<(), Unfit> {

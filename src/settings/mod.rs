@@ -5,6 +5,7 @@
 //! field. A wrong key or value stops the program before it has touched anything, and the error names the
 //! file's line, the variable or the flag: a setting that is silently ignored is worse than none.
 
+mod bus;
 mod canary;
 mod checks;
 mod server;
@@ -20,6 +21,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use bus::{Bus, Jsonl, Reading};
 pub use canary::{Canary, Feed, Http, Tcp};
 pub use server::{Limits, Server, Tls};
 pub use sources::{Effective, Flag, Origin, SettingsError, Sources};
@@ -42,6 +44,8 @@ pub struct Settings {
     pub server: Server,
     /// What the canary watches.
     pub canary: Canary,
+    /// What comes in over message buses.
+    pub bus: Bus,
     /// What the service tells about itself.
     pub telemetry: Telemetry,
 }

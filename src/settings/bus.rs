@@ -1,0 +1,46 @@
+//! `[bus]`: what comes in over message buses and how it is read. Credentials stand in files of their own.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::formats::Format;
+
+/// Connections to message buses, a list for each kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bus {
+    /// Files of lines that grow.
+    pub jsonl: Vec<Jsonl>,
+}
+
+/// A file of lines that somebody else appends to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Jsonl {
+    /// What people call it; `bus:NAME` as a component.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// How its lines are read.
+    #[serde(default)]
+    pub reading: Reading,
+}
+
+/// How messages are read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reading {
+    /// What they are written in.
+    pub format: Format,
+    /// How often a message that cannot be taken is tried before it is put apart.
+    pub attempts_max: u32,
+    /// Messages under way at once.
+    pub pending_max: usize,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self { format: Format::default(), attempts_max: 3, pending_max: 512 }
+    }
+}
