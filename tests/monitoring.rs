@@ -125,7 +125,8 @@ fn the_alert_rules_are_rules_and_do_what_their_tests_say() {
 
 #[test]
 fn the_service_serves_what_the_table_lists_in_the_form_that_prometheus_asks_for() {
-    let service = Served::new();
+    let settings = "[[bus.jsonl]]\nname = \"desk\"\npath = \"grows.jsonl\"\n";
+    let service = Served::with(settings, &[]);
     let request = service.request(reqwest::Method::POST, "/v1/ingest").header("content-type", "application/x-ndjson");
     assert_eq!(request.body(fs::read(cli::demo()).unwrap()).send().unwrap().text().unwrap().lines().count(), 4_248);
     let killed = service.post("/v1/kill", &serde_json::json!({ "scope": "venue:XCME", "reason": "a test" }));

@@ -25,8 +25,10 @@ impl House {
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (log, _) = EventLog::open(dir.path(), &Options::default(), &mut |_| ()).unwrap();
+        let positions = log.derived().tree("positions").unwrap();
         let (governor, threads) = Governor::start(log, &Config::default()).unwrap();
-        Self { dir, session: Session { governor, not_before: Timestamp::from_nanos(0), keyframes: None }, threads }
+        let session = Session { governor, not_before: Timestamp::from_nanos(0), keyframes: None, positions };
+        Self { dir, session, threads }
     }
 
     fn canary(&self, settings: &settings::Canary) -> Canary {

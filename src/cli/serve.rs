@@ -101,7 +101,8 @@ async fn wake(
     canary.round().await?;
     let (last_round, feeds) = (canary.last_round(), canary.feeds());
     let recovery = Recovery { took: started.elapsed(), events };
-    Ok((Governed { governor, keyframes, last_round, feeds, not_before, recovery }, canary))
+    let connections = buses.statuses();
+    Ok((Governed { governor, keyframes, last_round, feeds, connections, not_before, recovery }, canary))
 }
 
 /// Whether every gate answers.

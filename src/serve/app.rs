@@ -19,6 +19,7 @@ use super::figures::Figures;
 use super::measured;
 use super::problem::Problem;
 use super::reading::READS_MAX;
+use crate::bus::Status;
 use crate::canary::Feeds;
 use crate::keys::KeysError;
 use crate::keys::api::{ApiKeys, Caller};
@@ -97,6 +98,8 @@ pub struct Governed {
     pub last_round: watch::Receiver<Arc<Round>>,
     /// The sources that the canary watches.
     pub feeds: Feeds,
+    /// How buses, and those who follow the log, are doing.
+    pub connections: Vec<Status>,
     /// When the log's last commit was recorded before the start.
     pub not_before: Timestamp,
     /// What the start took.

@@ -8,6 +8,7 @@ use ephor_governance::maturity::Level;
 use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::app::Governed;
+use crate::bus::Status;
 
 /// Kill switches that are shown by scope; more are engaged only by mistake.
 const KILLS_MAX: usize = 100;
@@ -32,6 +33,7 @@ pub async fn of(governed: &Governed, most: usize) -> Vec<MetricFamily> {
         .iter()
         .map(|(name, failed)| labelled(&[("component", name)], if failed.is_some() { 0.0 } else { 1.0 }));
     families.push(gauges("ephor_canary_up", "Whether a component was well in the canary's last round.", up.collect()));
+    families.extend(connections(&governed.connections));
     let recovery = &governed.recovery;
     families.push(gauge(
         "ephor_recovery_seconds",
@@ -74,6 +76,29 @@ fn house(governor: &Governor) -> Vec<MetricFamily> {
         ),
         histogram("ephor_journal_group_commits", "Commits in one group.", &measures.group_commits, 1.0),
         gauges("ephor_kill_engaged", "Kill switches engaged, by scope.", kills.collect()),
+    ]
+}
+
+/// What becomes of messages, and how far those who follow the log have come.
+fn connections(connections: &[Status]) -> Vec<MetricFamily> {
+    let figures: Vec<_> = connections.iter().map(|one| (one.name(), one.figures())).collect();
+    let up = connections
+        .iter()
+        .map(|one| labelled(&[("connection", one.name())], if one.error().is_none() { 1.0 } else { 0.0 }));
+    let behind = figures.iter().map(|(name, figures)| labelled(&[("connection", name)], count(figures.behind)));
+    let made = figures.iter().map(|(name, figures)| counted(&[("connection", name)], figures.connects));
+    let messages = figures.iter().flat_map(|(name, figures)| {
+        let taken = figures.taken.saturating_sub(figures.repeated);
+        let outcomes =
+            [("taken", taken), ("repeated", figures.repeated), ("later", figures.later), ("dead", figures.dead)];
+        outcomes.map(|(outcome, number)| counted(&[("connection", name), ("outcome", outcome)], number))
+    });
+    let counters = |name, help, metrics| family(name, help, MetricType::COUNTER, metrics);
+    vec![
+        gauges("ephor_connection_up", "Whether a connection to a bus or database stands.", up.collect()),
+        gauges("ephor_connection_behind_events", "Events that the other side has not got yet.", behind.collect()),
+        counters("ephor_connection_connects_total", "Times that a connection was made.", made.collect()),
+        counters("ephor_connection_messages_total", "Messages or events, by what became of them.", messages.collect()),
     ]
 }
 
@@ -136,16 +161,20 @@ fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> Met
     family
 }
 
-fn labelled(labels: &[(&str, &str)], value: f64) -> Metric {
+fn with_labels(labels: &[(&str, &str)]) -> Metric {
     let pairs = labels.iter().map(|(name, value)| {
         let mut pair = LabelPair::default();
         pair.set_name((*name).to_owned());
         pair.set_value((*value).to_owned());
         pair
     });
+    Metric::from_label(pairs.collect())
+}
+
+fn labelled(labels: &[(&str, &str)], value: f64) -> Metric {
     let mut gauge = Gauge::default();
     gauge.set_value(value);
-    let mut metric = Metric::from_label(pairs.collect());
+    let mut metric = with_labels(labels);
     metric.set_gauge(gauge);
     metric
 }
@@ -158,12 +187,16 @@ fn gauge(name: &str, help: &str, value: f64) -> MetricFamily {
     gauges(name, help, vec![labelled(&[], value)])
 }
 
-fn counter(name: &str, help: &str, value: u64) -> MetricFamily {
+fn counted(labels: &[(&str, &str)], value: u64) -> Metric {
     let mut counter = Counter::default();
     counter.set_value(count(value));
-    let mut metric = Metric::default();
+    let mut metric = with_labels(labels);
     metric.set_counter(counter);
-    family(name, help, MetricType::COUNTER, vec![metric])
+    metric
+}
+
+fn counter(name: &str, help: &str, value: u64) -> MetricFamily {
+    family(name, help, MetricType::COUNTER, vec![counted(&[], value)])
 }
 
 fn histogram(name: &str, help: &str, measured: &Histogram, unit: f64) -> MetricFamily {

@@ -26,19 +26,20 @@ pub struct Readiness {
     /// Whether governance is enabled at all.
     governance_enabled: bool,
     /// Each part and, where it is not ready, what is wrong.
-    parts: BTreeMap<&'static str, Option<String>>,
+    parts: BTreeMap<String, Option<String>>,
 }
 
 impl Readiness {
     /// How the service is doing now.
     pub async fn of(app: &App) -> Self {
-        let mut parts = BTreeMap::from([("intake", app.is_closing().then(|| "shutting down".to_owned()))]);
+        let mut parts = BTreeMap::from([("intake".to_owned(), app.is_closing().then(|| "shutting down".to_owned()))]);
         if let Ok(governed) = app.governed() {
-            parts.insert("actors", app.silent_parts().await);
+            parts.insert("actors".to_owned(), app.silent_parts().await);
             let round = governed.last_round.borrow().clone();
             // The log's own check is whether the journal can write.
             let journal = round.results.get("log").cloned();
-            parts.insert("journal", journal.unwrap_or_else(|| Some("not checked yet".to_owned())));
+            parts.insert("journal".to_owned(), journal.unwrap_or_else(|| Some("not checked yet".to_owned())));
+            parts.extend(governed.connections.iter().map(|one| (one.name().to_string(), one.error())));
         }
         let ready = parts.values().all(Option::is_none);
         Self { ready, governance_enabled: app.governor().is_some(), parts }
@@ -52,7 +53,7 @@ pub(super) async fn healthz() -> web::Json<Health> {
     web::Json(Health { status: "ok" })
 }
 
-/// The service can do its work: recovered, journal writable, gates answering, not shutting down.
+/// The service can do its work: recovered, journal writable, gates answering, buses connected, not shutting down.
 #[utoipa::path(
     tag = "service",
     responses(
