@@ -7,6 +7,7 @@
 //! Invariant: a message is settled as [`Outcome::Done`] only when what it reports is durable in the log.
 
 pub mod jsonl;
+pub mod mqtt;
 pub mod pump;
 mod start;
 mod status;

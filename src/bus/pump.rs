@@ -171,10 +171,13 @@ impl Pump {
         under_way.push_back(Box::pin(async move {
             let answers = futures::future::join_all(answers).await;
             let repeated = !answers.is_empty() && answers.iter().flatten().all(|recorded| recorded.repeat);
-            let outcome = answers
-                .into_iter()
-                .find_map(Result::err)
-                .and_then(|failure| became_of(failure, attempt, attempts_max, &place));
+            let failed = answers.into_iter().filter_map(Result::err);
+            let mut outcomes = failed.filter_map(|failure| became_of(failure, attempt, attempts_max, &place));
+            // While one of its reports may still be taken, all come again: those that were taken count once.
+            let first = outcomes.next();
+            let waits = |outcome: &Outcome| matches!(outcome, Outcome::Later(_));
+            let outcome =
+                first.as_ref().filter(|first| waits(first)).cloned().or_else(|| outcomes.find(waits)).or(first);
             Settled { receipt, outcome: outcome.unwrap_or(Outcome::Done), repeated }
         }));
         Ok(())

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::pump::Pump;
-use super::{Inbound, Status, jsonl};
+use super::{Inbound, Status, jsonl, mqtt};
 use crate::canary::{self, Component, Fault};
 use crate::follow::{Checkpoint, Follower, follow};
 use crate::serve::app::App;
@@ -46,6 +46,16 @@ impl Buses {
             let dead = data.join("rejects").join(format!("{}.jsonl", file.name));
             let inbound = jsonl::Growing::new(&file.path, &dead, taken);
             buses.take_in(&file.name, Box::new(inbound), &file.reading);
+        }
+        for broker in &settings.mqtt {
+            if !broker.topics.is_empty() {
+                buses.take_in(&broker.name, Box::new(mqtt::Input::new(broker)), &broker.reading);
+            }
+            if let Some(prefix) = &broker.publish {
+                let published = Checkpoint::new(positions.clone(), &format!("mqtt/{}", broker.name));
+                let events = mqtt::Events::new(broker, prefix, published);
+                buses.tell(format_smolstr!("bus:{}:events", broker.name), Box::new(events));
+            }
         }
         buses
     }

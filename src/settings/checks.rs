@@ -78,6 +78,17 @@ fn bus(bus: &Bus) -> Result<(), Unfit> {
     for file in &bus.jsonl {
         reading("bus.jsonl.reading", &file.reading)?;
     }
+    names("bus.mqtt", bus.mqtt.iter().map(|broker| broker.name.as_str()))?;
+    for broker in &bus.mqtt {
+        reading("bus.mqtt.reading", &broker.reading)?;
+        let wild = |topic: &String| topic.is_empty() || topic.contains(['+', '#']);
+        if wild(&broker.dead) || broker.publish.as_ref().is_some_and(wild) {
+            return unfit("bus.mqtt", format!("{}: dead and publish must be topics without + and #", broker.name));
+        }
+        if broker.password_file.is_some() && broker.username.is_none() {
+            return unfit("bus.mqtt.username", format!("{}: a password needs a user", broker.name));
+        }
+    }
     Ok(())
 }
 

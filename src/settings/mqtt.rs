@@ -1,0 +1,55 @@
+//! `[[bus.mqtt]]`: an MQTT 5 broker, what is taken from it and what is told to it.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Reading;
+
+/// An MQTT 5 broker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mqtt {
+    /// What people call it; `bus:NAME` as a component.
+    pub name: String,
+    /// The broker's host.
+    pub host: String,
+    /// Its port.
+    #[serde(default = "port")]
+    pub port: u16,
+    /// Who Ephor is to the broker, which keeps a session for it; `ephor-NAME` if left out.
+    pub client_id: Option<String>,
+    /// A user's name.
+    pub username: Option<String>,
+    /// A file with that user's password, which nobody else may read.
+    pub password_file: Option<PathBuf>,
+    /// Who signs the broker's certificate: TLS is spoken where this stands.
+    pub tls_ca: Option<PathBuf>,
+    /// Topics that reports are taken from; MQTT's wildcards may stand in them.
+    #[serde(default)]
+    pub topics: Vec<String>,
+    /// What stands before the topic of a message that cannot be taken.
+    #[serde(default = "dead")]
+    pub dead: String,
+    /// What stands before the topics that recorded events are published to; none are where it is left out.
+    pub publish: Option<String>,
+    /// How long the broker keeps messages while Ephor is away, seconds.
+    #[serde(default = "session_seconds")]
+    pub session_seconds: u32,
+    /// How messages are read.
+    #[serde(default)]
+    pub reading: Reading,
+}
+
+const fn port() -> u16 {
+    1883
+}
+
+fn dead() -> String {
+    "ephor/dead".to_owned()
+}
+
+/// A week.
+const fn session_seconds() -> u32 {
+    7 * 86_400
+}
