@@ -80,8 +80,15 @@ impl Broker {
     fn listen(&self, name: &str, topic: &str) -> Listener {
         let (client, mut connection) = self.client(name);
         client.subscribe(topic, QoS::AtLeastOnce).unwrap();
-        while !matches!(connection.recv().unwrap().unwrap(), Event::Incoming(Packet::SubAck(_))) {}
-        Listener { _client: client, connection }
+        // What a session was kept for comes before the answer.
+        let mut held = Vec::new();
+        loop {
+            match connection.recv().unwrap().unwrap() {
+                Event::Incoming(Packet::Publish(publish)) => held.push(publish),
+                Event::Incoming(Packet::SubAck(_)) => return Listener { _client: client, connection, held },
+                _ => {}
+            }
+        }
     }
 }
 
@@ -107,12 +114,13 @@ fn start(dir: &tempfile::TempDir, port: u16) -> Child {
 struct Listener {
     _client: Client,
     connection: Connection,
+    held: Vec<Publish>,
 }
 
 impl Listener {
     /// Messages until none has come for a while.
     fn messages(&mut self, silence: Duration) -> Vec<Publish> {
-        let mut found = Vec::new();
+        let mut found = std::mem::take(&mut self.held);
         while let Ok(event) = self.connection.recv_timeout(silence) {
             if let Ok(Event::Incoming(Packet::Publish(publish))) = event {
                 found.push(publish);

@@ -163,6 +163,9 @@ impl Lines {
     async fn put_apart(&self, begins: u64, code: &str, reason: &str) -> Result<(), BusError> {
         let letter = json!({ "file": self.path, "byte": begins, "code": code, "reason": reason });
         let written = async {
+            if let Some(dir) = self.dead.parent() {
+                tokio::fs::create_dir_all(dir).await?;
+            }
             let mut file = OpenOptions::new().create(true).append(true).open(&self.dead).await?;
             file.write_all(format!("{letter}\n").as_bytes()).await?;
             file.sync_data().await

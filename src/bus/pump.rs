@@ -42,6 +42,8 @@ pub struct Pump {
     attempts_max: u32,
     pending_max: usize,
     status: Status,
+    /// Whether the connection has done what it is for.
+    has_settled: bool,
 }
 
 /// Answers that are still to come, in the order of their messages.
@@ -53,7 +55,7 @@ impl Pump {
     pub fn new(app: web::Data<App>, settings: &crate::settings::Reading, status: Status) -> Self {
         let reading = Reading::new(settings, crate::store::now);
         let (attempts_max, pending_max) = (settings.attempts_max.max(1), settings.pending_max.max(1));
-        Self { app, reading, attempts_max, pending_max, status }
+        Self { app, reading, attempts_max, pending_max, status, has_settled: false }
     }
 
     /// Takes what comes, over and over, until told to stop or at the end of a source that has one.
@@ -66,7 +68,6 @@ impl Pump {
                 opened = inbound.open() => match opened {
                     Ok(mut source) => {
                         self.status.connected();
-                        wait = WAIT_FIRST;
                         self.take_all(&mut *source, &stop).await
                     }
                     Err(error) => Err(error),
@@ -78,6 +79,9 @@ impl Pump {
             };
             tracing::warn!(bus = %self.status.name(), error, "nothing comes in: the connection is made anew");
             self.status.broken(error);
+            if std::mem::take(&mut self.has_settled) {
+                wait = WAIT_FIRST;
+            }
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(jittered(wait)) => {}
@@ -112,25 +116,32 @@ impl Pump {
     }
 
     /// Settles a message, and with it all behind it that are ready.
-    async fn settle(&self, source: &mut dyn Source, first: Settled, under_way: &mut UnderWay) -> Result<(), BusError> {
-        let mut outcomes = Vec::new();
-        let mut next = Some(first);
-        while let Some(Settled { receipt, outcome, repeated }) = next {
-            match &outcome {
-                Outcome::Done => self.status.took(1, u64::from(repeated)),
+    async fn settle(
+        &mut self,
+        source: &mut dyn Source,
+        first: Settled,
+        under_way: &mut UnderWay,
+    ) -> Result<(), BusError> {
+        let mut settled = vec![first];
+        while let Some(next) = under_way.next().now_or_never().flatten() {
+            settled.push(next);
+        }
+        source.settle(settled.iter().map(|one| (one.receipt, one.outcome.clone())).collect()).await?;
+        self.has_settled = true;
+        for Settled { outcome, repeated, .. } in &settled {
+            match outcome {
+                Outcome::Done => self.status.took(1, u64::from(*repeated)),
                 Outcome::Later(_) => self.status.left(),
                 Outcome::Dead { code, reason } => {
-                    tracing::warn!(bus = %self.status.name(), code, reason, "a message is put apart");
+                    tracing::warn!(bus = %self.status.name(), code, reason, "a message was put apart");
                     self.status.put_apart();
                 }
             }
-            outcomes.push((receipt, outcome));
-            next = under_way.next().now_or_never().flatten();
         }
-        source.settle(outcomes).await
+        Ok(())
     }
 
-    async fn settle_all(&self, source: &mut dyn Source, under_way: &mut UnderWay) -> Result<(), BusError> {
+    async fn settle_all(&mut self, source: &mut dyn Source, under_way: &mut UnderWay) -> Result<(), BusError> {
         while let Some(settled) = under_way.next().await {
             self.settle(source, settled, under_way).await?;
         }
