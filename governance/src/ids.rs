@@ -129,11 +129,15 @@ id! {
     Actor
 }
 id! {
+    /// An account at a broker or a venue, as the source names it.
+    AccountId
+}
+id! {
     /// A currency code or coin: what an amount of money is counted in.
     Currency
 }
 
-checked_from_str!(InstrumentId, SourceId, TokenId, Actor, Currency);
+checked_from_str!(InstrumentId, SourceId, TokenId, Actor, AccountId, Currency);
 
 impl StrategyId {
     /// The name that a drill of the kill switch kills: no strategy can have it, so nobody's orders are touched.

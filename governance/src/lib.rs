@@ -13,6 +13,7 @@ pub mod canary;
 pub mod drift;
 pub mod error;
 pub mod event;
+pub mod fill;
 pub mod gate;
 pub mod health;
 pub mod ids;
