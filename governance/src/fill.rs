@@ -32,6 +32,17 @@ pub struct Fill {
     pub at: Timestamp,
 }
 
+impl Fill {
+    /// Signed quantity: a sale is negative.
+    #[must_use]
+    pub fn signed_qty(&self) -> Amount {
+        match self.side {
+            Side::Buy => self.qty,
+            Side::Sell => Amount::ZERO.minus(self.qty),
+        }
+    }
+}
+
 /// What one fill cost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fee {

@@ -143,6 +143,15 @@ impl StrategyId {
     /// The name that a drill of the kill switch kills: no strategy can have it, so nobody's orders are touched.
     pub const DRILL: &str = "ephor-drill";
 
+    /// The stream of what belongs to no strategy that anybody could name. No strategy can have this name.
+    pub const UNATTRIBUTED: &str = "UNATTRIBUTED";
+
+    /// The name of that stream, see [`StrategyId::UNATTRIBUTED`].
+    #[must_use]
+    pub fn unattributed() -> Self {
+        Self(SmolStr::new_static(Self::UNATTRIBUTED))
+    }
+
     /// The name of a drill's target, see [`StrategyId::DRILL`].
     #[must_use]
     pub fn drill() -> Self {
@@ -153,9 +162,10 @@ impl StrategyId {
 impl FromStr for StrategyId {
     type Err = IdError;
 
-    /// `system` is the name of the stream that belongs to no strategy, [`StrategyId::DRILL`] covers no order.
+    /// `system` and [`StrategyId::UNATTRIBUTED`] are streams that belong to no strategy, [`StrategyId::DRILL`]
+    /// covers no order.
     fn from_str(text: &str) -> Result<Self, IdError> {
-        if text == "system" || text == Self::DRILL {
+        if ["system", Self::DRILL, Self::UNATTRIBUTED].contains(&text) {
             return Err(IdError::Reserved { text: text.to_owned() });
         }
         checked(text).map(Self)

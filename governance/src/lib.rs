@@ -19,6 +19,7 @@ pub mod health;
 pub mod ids;
 pub mod impact;
 pub mod maturity;
+pub mod netting;
 pub mod order;
 pub mod policy;
 pub mod record;
