@@ -23,6 +23,7 @@ mod histories;
 mod impact;
 mod kill;
 mod maturity;
+mod netting;
 mod policy;
 mod properties;
 mod public_data;

@@ -238,7 +238,7 @@ pub(super) async fn list_strategies(
 /// Sees to it that every strategy of the log can be seen; those that cannot are named.
 async fn bring_to_life(governor: &Governor) -> Vec<Unreadable> {
     let live: HashSet<StrategyId> = governor.survey(|id, _, _, _| id.clone()).await.into_iter().collect();
-    let streams = governor.reader().streams().into_iter().filter(|(stream, _)| !stream.is_system());
+    let streams = governor.reader().streams().into_iter().filter(|(stream, _)| stream.is_strategy());
     let all = streams.map(|(stream, _)| StrategyId::recorded(stream.as_str().into()));
     let missing: Vec<StrategyId> = all.filter(|id| !live.contains(id)).collect();
     if missing.is_empty() {
