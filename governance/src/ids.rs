@@ -152,6 +152,12 @@ impl StrategyId {
         Self(SmolStr::new_static(Self::UNATTRIBUTED))
     }
 
+    /// Whether this is the name of that stream.
+    #[must_use]
+    pub fn is_unattributed(&self) -> bool {
+        self.0 == Self::UNATTRIBUTED
+    }
+
     /// The name of a drill's target, see [`StrategyId::DRILL`].
     #[must_use]
     pub fn drill() -> Self {

@@ -27,4 +27,5 @@ mod netting;
 mod policy;
 mod properties;
 mod public_data;
+mod public_fills;
 mod token;

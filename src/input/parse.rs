@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use ephor_actors::Request;
 use ephor_governance::drift::{Baseline, Metric};
 use ephor_governance::event::{Account, RecordedBaseline, Registration};
+use ephor_governance::fill::{Fee, Fill, Netting};
 use ephor_governance::ids::{SourceId, StrategyId, TokenId};
 use ephor_governance::order::{Intent, Order, OrderReport, OrderStatus, Side, Signal};
 use ephor_governance::strategy::Command;
@@ -16,7 +17,7 @@ use ephor_governance::trade::{Direction, Trade};
 use ephor_governance::units::{Amount, Timestamp};
 use smol_str::SmolStr;
 
-use super::fields::{Fields, Range, required};
+use super::fields::{Fields, Range, missing, required};
 use super::refusal::{Code, Refusal};
 
 /// 1980-01-01T00:00:00Z: no recorded trading is older.
@@ -32,6 +33,7 @@ const SIGNED_BYTES_MAX: usize = 8 << 10;
 pub(crate) const SIDES: [(&str, Side); 2] = [("BUY", Side::Buy), ("SELL", Side::Sell)];
 const DIRECTIONS: [(&str, Direction); 2] = [("LONG", Direction::Long), ("SHORT", Direction::Short)];
 const INTENTS: [(&str, Intent); 2] = [("entry", Intent::Entry), ("exit", Intent::Exit)];
+const NETTINGS: [(&str, Netting); 2] = [("fifo", Netting::Fifo), ("average", Netting::Average)];
 const STATUSES: [(&str, OrderStatus); 5] = [
     ("filled", OrderStatus::Filled),
     ("rejected", OrderStatus::Rejected),
@@ -48,6 +50,7 @@ enum Kind {
     Signal,
     Order,
     TradeClosed,
+    Fill,
     Account,
 }
 
@@ -59,11 +62,13 @@ impl Kind {
             "signal" => Ok(Self::Signal),
             "order" => Ok(Self::Order),
             "trade_closed" => Ok(Self::TradeClosed),
+            "fill" => Ok(Self::Fill),
             "account" => Ok(Self::Account),
             unknown => {
                 let shown: String = unknown.chars().take(40).collect();
-                let problem =
-                    format!("unknown type {shown:?}: use strategy, baseline, signal, order, trade_closed or account");
+                let problem = format!(
+                    "unknown type {shown:?}: use strategy, baseline, signal, order, trade_closed, fill or account"
+                );
                 Err(Refusal::field(Code::TypeUnknown, "type", problem))
             }
         }
@@ -196,11 +201,12 @@ impl Parser {
             Kind::Baseline => baseline(fields, id)?,
             Kind::Signal => signal(fields, id)?,
             Kind::Order => report(fields, id)?,
+            Kind::Fill => self.fill(fields, id, ts)?,
             Kind::TradeClosed | Kind::Account => self.trade(fields, id)?,
         };
         let occurred_at = match &command {
-            // A trade carries the time at which it was closed.
-            Command::CloseTrade(_) => None,
+            // A trade carries the time at which it was closed, a fill that at which it was made.
+            Command::CloseTrade(_) | Command::RecordFill { .. } => None,
             Command::Register(_)
             | Command::RecordBaseline(_)
             | Command::ReceiveSignal { .. }
@@ -213,6 +219,7 @@ impl Parser {
             | Command::RevokeTokens { .. }
             | Command::ApproveOrder { .. }
             | Command::DeclineOrder { .. }
+            | Command::RecordUnattributed(_)
             | Command::RecordFault { .. } => Some(ts),
         };
         let request = Request { strategy, command, at: ts, trace, occurred_at };
@@ -231,6 +238,33 @@ impl Parser {
             return Err(Refusal::field(Code::FieldOutOfRange, name, problem));
         }
         Ok(at)
+    }
+
+    fn fill(&self, fields: &Fields<'_>, id: SourceId, ts: Timestamp) -> Result<Command, Refusal> {
+        let at = match fields.time("filled_at")? {
+            Some(_) => self.moment(fields, "filled_at")?,
+            None => ts,
+        };
+        let amount = fields.amount("fee", Range::Any)?;
+        let currency = fields.id("fee_currency")?;
+        let rate = fields.amount("fee_rate", Range::AboveZero)?;
+        let fee = match amount {
+            Some(amount) => Some(Fee { amount, currency, rate }),
+            None if currency.is_some() || rate.is_some() => return Err(missing("fee")),
+            None => None,
+        };
+        let fill = Fill {
+            id,
+            instrument: required("instrument", fields.id("instrument"))?,
+            account: fields.id("account")?,
+            order_id: fields.id("order_id")?,
+            side: required("side", fields.choice("side", &SIDES))?,
+            qty: required("qty", fields.amount("qty", Range::AboveZero))?,
+            price: required("price", fields.amount("price", Range::Any))?,
+            fee,
+            at,
+        };
+        Ok(Command::RecordFill { fill, netting: fields.choice("netting", &NETTINGS)?.unwrap_or_default() })
     }
 
     fn trade(&self, fields: &Fields<'_>, id: SourceId) -> Result<Command, Refusal> {

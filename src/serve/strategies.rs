@@ -205,7 +205,8 @@ pub(super) async fn list_strategies(
     let failed = bring_to_life(governor).await;
     let last = after.clone();
     let seen = governor.survey(move |id, state, version, at| {
-        let fits = level.is_none_or(|level| state.maturity.level == level)
+        let fits = !id.is_unattributed()
+            && level.is_none_or(|level| state.maturity.level == level)
             && paused.is_none_or(|paused| state.pauses.is_empty() != paused)
             && text.as_ref().is_none_or(|text| id.as_str().to_lowercase().contains(text.as_str()));
         (fits || last.as_ref() == Some(id)).then(|| (Listed::of(id, state, version, at), fits))

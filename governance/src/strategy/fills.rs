@@ -33,7 +33,7 @@ pub(super) fn record(
 pub(super) fn only_its_own(id: &StrategyId, command: &Command) -> Result<(), Rejection> {
     let is_unattributed = matches!(command, Command::RecordUnattributed(_));
     let is_fault = matches!(command, Command::RecordFault { .. });
-    match id.as_str() == StrategyId::UNATTRIBUTED {
+    match id.is_unattributed() {
         true if !is_unattributed && !is_fault => Err(Rejection::NoStrategy { name: StrategyId::UNATTRIBUTED }),
         false if is_unattributed => {
             Err(invalid("strategy_id", format!("what is attributed to {id} is not unattributed")))

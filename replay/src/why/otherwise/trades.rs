@@ -105,8 +105,9 @@ fn history(reader: &Reader, target: &Commit, asked: Asked, first: Version) -> Re
             // It had happened before already: what is asked about begins after that.
             return Ok(None);
         }
-        let closing =
-            events.iter().find_map(|event| if let Event::TradeClosed(closed) = event { Some(&closed.trade) } else { None });
+        let closing = events
+            .iter()
+            .find_map(|event| if let Event::TradeClosed(closed) = event { Some(&closed.trade) } else { None });
         if let Some(trade) = closing {
             let seq = closed(commit.seq, events);
             let outcome = trade.outcome();
