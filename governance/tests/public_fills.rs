@@ -109,7 +109,8 @@ fn the_fills_of_real_strategies_come_to_the_results_that_their_engines_recorded(
             assert!(!state.fills.is_open() && state.fills.recorded == u64::from(told.fills));
             assert!(state.totals.trades >= told.trades, "{name}");
         }
-        let of = |name: &str| (all[name].fills, all[name].trades, all[name].world.as_ref().unwrap().state.totals.trades);
+        let of =
+            |name: &str| (all[name].fills, all[name].trades, all[name].world.as_ref().unwrap().state.totals.trades);
         // One position in two purchases and two sales: two exits each.
         assert_eq!(of("EMAX-GBPUSD-M5-001"), (600, 150, 300));
         assert_eq!(of("BBMR-GBPUSD-M5-001"), (444, 111, 222));

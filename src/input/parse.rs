@@ -427,6 +427,8 @@ mod tests {
     const STRATEGY: &str = r#"{"type":"strategy","id":"r1","ts":"2020-01-01T00:00:00Z","strategy_id":"a","initial_capital":"1000","currency":"USD","params":{"n":1}}"#;
     const BASELINE: &str = r#"{"type":"baseline","id":"b1","ts":"2020-01-01T00:00:00Z","strategy_id":"a","metrics":{"trades":30,"win_rate":"0.5","profit_factor":null,"avg_trade_return_pct":"1.5"}}"#;
 
+    const FILL: &str = r#"{"type":"fill","id":"f1","ts":"2020-01-01T00:00:00Z","strategy_id":"a","instrument":"X","side":"SELL","qty":"0.5","price":"2","fee":"-0.1","fee_currency":"BNB","fee_rate":"300"}"#;
+
     fn read(line: &str) -> Result<Option<Entry>, Refusal> {
         Parser::new(|| NOW).line(line.as_bytes())
     }
@@ -457,6 +459,19 @@ mod tests {
         assert_eq!((signal.id.as_str(), order.id.as_str()), ("s1", "s1"));
         assert_eq!(order.price, Some(Amount::new(25, 1)));
         assert_eq!((order.notional, order.equity, order.reduce_only), (None, None, false));
+    }
+
+    #[test]
+    fn a_fill_is_matched_first_in_first_out_and_made_when_it_came_unless_it_says_otherwise() {
+        let Command::RecordFill { fill, netting } = command(FILL) else { panic!("not a fill") };
+        assert_eq!((netting, fill.at, fill.account), (Netting::Fifo, "2020-01-01T00:00:00Z".parse().unwrap(), None));
+        let fee = fill.fee.unwrap();
+        assert_eq!((fee.amount, fee.currency, fee.rate), (Amount::new(-1, 1), "BNB".parse().ok(), Some(300.into())));
+        let more = r#""fee":null,"fee_currency":null,"fee_rate":null,"account":"U1","order_id":"O-1","netting":"AVERAGE","filled_at":"2019-12-31T00:00:00Z"}"#;
+        let (plain, _) = FILL.split_once("\"fee\"").unwrap();
+        let Command::RecordFill { fill, netting } = command(&format!("{plain}{more}")) else { panic!("not a fill") };
+        assert_eq!((netting, fill.at.to_string().as_str()), (Netting::Average, "2019-12-31T00:00:00Z"));
+        assert_eq!((fill.account.unwrap().as_str(), fill.order_id.unwrap().as_str(), fill.fee), ("U1", "O-1", None));
     }
 
     #[test]
@@ -517,6 +532,24 @@ mod tests {
                 "initial_capital",
                 Some("\"-5\""),
                 "FIELD_OUT_OF_RANGE initial_capital: must be above 0, found -5",
+            ),
+            (FILL, "qty", Some("\"-1\""), "FIELD_OUT_OF_RANGE qty: must be above 0, found -1"),
+            (FILL, "qty", None, "FIELD_MISSING qty: missing"),
+            (FILL, "price", None, "FIELD_MISSING price: missing"),
+            (FILL, "side", Some("\"LONG\""), "FIELD_MALFORMED side: expected BUY or SELL, found \"LONG\""),
+            (FILL, "fee", None, "FIELD_MISSING fee: missing"),
+            (FILL, "fee", Some("\"free\""), "FIELD_MALFORMED fee: expected a decimal number"),
+            (FILL, "fee_rate", Some("0"), "FIELD_OUT_OF_RANGE fee_rate: must be above 0, found 0"),
+            (FILL, "fee_currency", Some("\"\""), "FIELD_MALFORMED fee_currency: an id must not be empty"),
+            (FILL, "account", Some("7"), "FIELD_MALFORMED account: expected a text, found 7"),
+            (FILL, "netting", Some("\"lifo\""), "FIELD_MALFORMED netting: expected fifo or average, found \"lifo\""),
+            (FILL, "filled_at", Some("\"1970-01-01T00:00:00Z\""), "FIELD_OUT_OF_RANGE filled_at: must not be before"),
+            (FILL, "filled_at", Some("\"2200-01-01T00:00:00Z\""), "FIELD_OUT_OF_RANGE filled_at: must not be more"),
+            (
+                FILL,
+                "strategy_id",
+                Some("\"UNATTRIBUTED\""),
+                "FIELD_MALFORMED strategy_id: \"UNATTRIBUTED\" is a reserved",
             ),
             (STRATEGY, "currency", None, "FIELD_MISSING currency: missing"),
             (BASELINE, "metrics", Some("[]"), "FIELD_MALFORMED metrics: expected an object, found []"),
