@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[expect(dead_code, reason = "each test uses its part")]
 mod cli;
 #[expect(dead_code, reason = "each test uses its part")]
 mod served;
