@@ -81,7 +81,7 @@ fn a_bad_fill_is_rejected_with_the_field_and_stops_nothing() {
     let rejects = std::fs::read_to_string(desk.path("ephor-data/rejects/input.jsonl")).unwrap();
     let rejects: Vec<Value> = rejects.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let found: Vec<(&str, &str)> =
-        rejects.iter().map(|said| (said["code"].as_str().unwrap(), said["field"].as_str().unwrap())).collect();
+        rejects.iter().map(|said| (said["reason"].as_str().unwrap(), said["field"].as_str().unwrap())).collect();
     let wanted = [
         ("FIELD_OUT_OF_RANGE", "fee_rate"),
         ("FIELD_OUT_OF_RANGE", "qty"),
