@@ -72,9 +72,9 @@ fn a_bad_fill_is_rejected_with_the_field_and_stops_nothing() {
     let desk = Desk::new();
     desk.govern(lines());
     let bad = [
+        fill("f5", r#""side":"SELL","qty":"2","price":"90""#),
         fill("f9", r#""side":"BUY","qty":"1","price":"100","fee":"1","fee_rate":"2""#),
         fill("f9", r#""side":"BUY","qty":"10000000000","price":"79228162514264337593543950335""#),
-        fill("f3", r#""side":"SELL","qty":"14","price":"120","account":"U1""#),
         fill("f9", r#""side":"BUY","qty":"1","price":"100""#).replace("\"A\"", "\"UNATTRIBUTED\""),
     ];
     desk.govern([lines(), bad.join("\n")].join("\n"));
@@ -83,9 +83,9 @@ fn a_bad_fill_is_rejected_with_the_field_and_stops_nothing() {
     let found: Vec<(&str, &str)> =
         rejects.iter().map(|said| (said["reason"].as_str().unwrap(), said["field"].as_str().unwrap())).collect();
     let wanted = [
+        ("ID_REUSED", "id"),
         ("FIELD_OUT_OF_RANGE", "fee_rate"),
         ("FIELD_OUT_OF_RANGE", "qty"),
-        ("ID_REUSED", "id"),
         ("FIELD_MALFORMED", "strategy_id"),
     ];
     assert_eq!(found, wanted, "{rejects:?}");
