@@ -111,7 +111,7 @@ impl Failure {
     #[must_use]
     pub const fn reason(&self) -> Reason {
         match self {
-            Self::Rejected(Rejection::UnknownStrategy) => Reason::StrategyUnknown,
+            Self::Rejected(Rejection::UnknownStrategy | Rejection::NoStrategy { .. }) => Reason::StrategyUnknown,
             Self::Faulted { .. } => Reason::ActorFaulted,
             Self::TimedOut { .. } | Self::Overloaded => Reason::GateTimeout,
             Self::Rejected(_)

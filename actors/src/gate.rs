@@ -137,7 +137,8 @@ impl Handler<Ask> for GateActor {
 
     fn handle(&mut self, ask: Ask, context: &mut Context<Self>) {
         let Ask { request, attempt, reply } = ask;
-        let registers = matches!(request.command, Command::Register(_));
+        // These come first in their streams.
+        let registers = matches!(request.command, Command::Register(_) | Command::RecordUnattributed(_));
         let strategy = match self.strategy(&request.strategy, registers) {
             Ok(strategy) => strategy,
             Err(failure) => return answer(reply, Err(failure)),

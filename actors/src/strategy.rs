@@ -14,7 +14,8 @@ use actix::prelude::*;
 use ephor_events::codec::{self, Heading};
 use ephor_events::{StreamId, Version};
 use ephor_governance::approval;
-use ephor_governance::event::Event;
+use ephor_governance::event::{Event, Unattributed};
+use ephor_governance::fill::{Fee, Fill};
 use ephor_governance::ids::{InstrumentId, StrategyId};
 use ephor_governance::order::Order;
 use ephor_governance::rejection::Rejection;
@@ -194,10 +195,22 @@ fn same_content(recorded: &[Event], command: &Command, id: &SmolStr) -> Result<(
         (Some(Command::ReceiveSignal { signal: said, order: before }), Command::ReceiveSignal { signal, order }) => {
             said == signal && same_order(before, order)
         }
+        // How a fill is matched and what its fee is worth is ours to say, and may have changed since.
+        (Some(Command::RecordFill { fill: before, .. }), Command::RecordFill { fill, .. }) => {
+            without_rate(before) == without_rate(fill)
+        }
+        // So is why nobody could be named.
+        (Some(Command::RecordUnattributed(before)), Command::RecordUnattributed(received)) => {
+            *before == Unattributed { reason: before.reason.clone(), ..received.clone() }
+        }
         (Some(before), command) => before == command,
         (None, _) => false,
     };
     if same { Ok(()) } else { Err(Rejection::IdReused { id: id.to_string() }.into()) }
+}
+
+fn without_rate(fill: &Fill) -> Fill {
+    Fill { fee: fill.fee.clone().map(|fee| Fee { rate: None, ..fee }), ..fill.clone() }
 }
 
 /// What a panic said.

@@ -109,6 +109,8 @@ pub const fn type_and_schema(event: &Event) -> (u16, u16) {
         Event::OrderApproved { .. } => (21, 1),
         Event::OrderDeclined { .. } => (22, 1),
         Event::PolicyProposed { .. } => (23, 1),
+        Event::FillRecorded { .. } => (24, 1),
+        Event::UnattributedReceived(_) => (25, 1),
     }
 }
 
@@ -164,6 +166,8 @@ fn write_payload(event: &Event, to: &mut Vec<u8>) -> Result<usize, bincode::erro
         Event::OrderApproved { order_id, by, reason } | Event::OrderDeclined { order_id, by, reason } => {
             put(&(order_id, by, reason), to)
         }
+        Event::FillRecorded { fill, netting } => put(&(fill, netting), to),
+        Event::UnattributedReceived(received) => put(received, to),
     }
 }
 
@@ -434,6 +438,11 @@ fn read_payload(type_id: u16, schema: u16, bytes: &[u8]) -> Result<Event, Option
             let (id, policy, by, reason) = policy_said(bytes)?;
             Event::PolicyProposed { id, policy, by, reason }
         }
+        (24, 1) => {
+            let (fill, netting) = get(bytes)?;
+            Event::FillRecorded { fill, netting }
+        }
+        (25, 1) => Event::UnattributedReceived(get(bytes)?),
         _unknown => return Err(None),
     })
 }

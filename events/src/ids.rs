@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use ephor_governance::ids::StrategyId;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
@@ -107,6 +108,12 @@ impl StreamId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_str()
+    }
+
+    /// Whether this is a strategy's stream: neither the system's nor that of what belongs to no strategy.
+    #[must_use]
+    pub fn is_strategy(&self) -> bool {
+        !self.is_system() && self.0 != StrategyId::UNATTRIBUTED
     }
 
     /// Whether this is the system's stream.

@@ -24,7 +24,7 @@ use smol_str::SmolStr;
 use values::{ID, INSTRUMENT, ORDER};
 
 /// Every type with its number and the schemas it has had. Lines are added, never changed.
-const PINNED: [(u16, &str, &[u16]); 23] = [
+const PINNED: [(u16, &str, &[u16]); 25] = [
     (1, "StrategyRegistered", &[1]),
     (2, "BaselineRecorded", &[1]),
     (3, "SignalReceived", &[1]),
@@ -48,6 +48,8 @@ const PINNED: [(u16, &str, &[u16]); 23] = [
     (21, "OrderApproved", &[1]),
     (22, "OrderDeclined", &[1]),
     (23, "PolicyProposed", &[1]),
+    (24, "FillRecorded", &[1]),
+    (25, "UnattributedReceived", &[1]),
 ];
 
 fn file(type_id: u16, schema: u16) -> String {
@@ -151,7 +153,7 @@ fn every_type_and_schema_has_values_and_they_are_the_pinned_ones() {
     for (id, name, _) in PINNED {
         assert_eq!(type_name(id), Some(name));
     }
-    assert_eq!((type_name(0), type_name(24), type_name(u16::MAX)), (None, None, None));
+    assert_eq!((type_name(0), type_name(26), type_name(u16::MAX)), (None, None, None));
 }
 
 #[test]

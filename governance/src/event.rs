@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
+use crate::fill::{Fill, Netting};
 use crate::gate::Decision;
 use crate::ids::{Actor, Currency, InstrumentId, SourceId, StrategyId};
 use crate::maturity::{Evidence, Level};
@@ -63,6 +64,21 @@ pub struct ClosedTrade {
     pub return_on_entry: f64,
     /// How many trades the state keeps from here on: the larger window of the policy in force.
     pub keep: u32,
+}
+
+/// Something of trading that no rule of attribution gives to a strategy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unattributed {
+    /// The source's id of it.
+    pub id: SourceId,
+    /// Where it came from.
+    pub source: SmolStr,
+    /// What it is: `fill`, `trade`, `order`, `signal`.
+    pub kind: SmolStr,
+    /// All of it, as JSON.
+    pub content: String,
+    /// Why it could not be attributed.
+    pub reason: String,
 }
 
 /// The account that the strategies share.
@@ -238,6 +254,15 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// An execution came in; the part of a position that it closes follows in the same commit.
+    FillRecorded {
+        /// The execution.
+        fill: Fill,
+        /// How it is matched.
+        netting: Netting,
+    },
+    /// Something of trading came in that belongs to no strategy anybody could name.
+    UnattributedReceived(Unattributed),
 }
 
 impl Event {
@@ -268,11 +293,13 @@ impl Event {
             Self::OrderApproved { .. } => "OrderApproved",
             Self::OrderDeclined { .. } => "OrderDeclined",
             Self::PolicyProposed { .. } => "PolicyProposed",
+            Self::FillRecorded { .. } => "FillRecorded",
+            Self::UnattributedReceived(_) => "UnattributedReceived",
         }
     }
 
     /// Every name, in the order of the variants.
-    pub const NAMES: [&'static str; 23] = [
+    pub const NAMES: [&'static str; 25] = [
         "StrategyRegistered",
         "BaselineRecorded",
         "SignalReceived",
@@ -296,6 +323,8 @@ impl Event {
         "OrderApproved",
         "OrderDeclined",
         "PolicyProposed",
+        "FillRecorded",
+        "UnattributedReceived",
     ];
 
     /// The gate's answer, where that is what happened.
@@ -312,7 +341,8 @@ impl Event {
             }
             Self::BaselineRecorded(recorded) => Subject::known_by(&mut recorded.id),
             Self::SignalReceived(signal) => Subject::known_by(&mut signal.id),
-            Self::OrderReported(OrderReport { instrument, id, order_id, .. })
+            Self::FillRecorded { fill: Fill { instrument, id, order_id, .. }, .. }
+            | Self::OrderReported(OrderReport { instrument, id, order_id, .. })
             | Self::TradeClosed(ClosedTrade { trade: Trade { instrument, id, order_id, .. }, .. }) => {
                 Subject { instrument: Some(instrument), id: Some(id), order: order_id.as_mut() }
             }
@@ -321,6 +351,7 @@ impl Event {
                 Subject { instrument: Some(instrument), id: Some(id), order: None }
             }
             Self::AccountUpdated(account) => Subject::known_by(&mut account.id),
+            Self::UnattributedReceived(received) => Subject::known_by(&mut received.id),
             Self::OrderApproved { order_id, .. } | Self::OrderDeclined { order_id, .. } => {
                 Subject { instrument: None, id: None, order: Some(order_id) }
             }

@@ -129,15 +129,34 @@ id! {
     Actor
 }
 id! {
+    /// An account at a broker or a venue, as the source names it.
+    AccountId
+}
+id! {
     /// A currency code or coin: what an amount of money is counted in.
     Currency
 }
 
-checked_from_str!(InstrumentId, SourceId, TokenId, Actor, Currency);
+checked_from_str!(InstrumentId, SourceId, TokenId, Actor, AccountId, Currency);
 
 impl StrategyId {
     /// The name that a drill of the kill switch kills: no strategy can have it, so nobody's orders are touched.
     pub const DRILL: &str = "ephor-drill";
+
+    /// The stream of what belongs to no strategy that anybody could name. No strategy can have this name.
+    pub const UNATTRIBUTED: &str = "UNATTRIBUTED";
+
+    /// The name of that stream, see [`StrategyId::UNATTRIBUTED`].
+    #[must_use]
+    pub fn unattributed() -> Self {
+        Self(SmolStr::new_static(Self::UNATTRIBUTED))
+    }
+
+    /// Whether this is the name of that stream.
+    #[must_use]
+    pub fn is_unattributed(&self) -> bool {
+        self.0 == Self::UNATTRIBUTED
+    }
 
     /// The name of a drill's target, see [`StrategyId::DRILL`].
     #[must_use]
@@ -149,9 +168,10 @@ impl StrategyId {
 impl FromStr for StrategyId {
     type Err = IdError;
 
-    /// `system` is the name of the stream that belongs to no strategy, [`StrategyId::DRILL`] covers no order.
+    /// `system` and [`StrategyId::UNATTRIBUTED`] are streams that belong to no strategy, [`StrategyId::DRILL`]
+    /// covers no order.
     fn from_str(text: &str) -> Result<Self, IdError> {
-        if text == "system" || text == Self::DRILL {
+        if ["system", Self::DRILL, Self::UNATTRIBUTED].contains(&text) {
             return Err(IdError::Reserved { text: text.to_owned() });
         }
         checked(text).map(Self)

@@ -2,9 +2,9 @@
 //!
 //! Kept apart from the rules, because none of it decides anything.
 
-use smol_str::SmolStr;
+use smol_str::{SmolStr, format_smolstr};
 
-use crate::event::{Event, PauseCause};
+use crate::event::{Event, PauseCause, Unattributed};
 use crate::ids::InstrumentId;
 use crate::order::Order;
 use crate::units::Timestamp;
@@ -30,6 +30,10 @@ pub enum KeyKind {
     Account = 7,
     /// A token.
     Token = 8,
+    /// An execution.
+    Fill = 9,
+    /// What belongs to no strategy; the id stands behind its source and kind, because sources share ids.
+    Unattributed = 10,
 }
 
 impl strategy::Command {
@@ -44,6 +48,10 @@ impl strategy::Command {
             Self::ReportOrder(report) => Some((KeyKind::Report, report.id.text())),
             Self::CloseTrade(trade) => Some((KeyKind::Trade, trade.id.text())),
             Self::IssueToken(grant) => Some((KeyKind::Token, grant.id.text())),
+            Self::RecordFill { fill, .. } => Some((KeyKind::Fill, fill.id.text())),
+            Self::RecordUnattributed(Unattributed { id, source, kind, .. }) => {
+                Some((KeyKind::Unattributed, format_smolstr!("{source}/{kind}/{id}")))
+            }
             Self::Pause { .. }
             | Self::Resume { .. }
             | Self::SetLevel { .. }
@@ -63,6 +71,8 @@ impl strategy::Command {
             | Self::RecordBaseline(_)
             | Self::ReportOrder(_)
             | Self::CloseTrade(_)
+            | Self::RecordFill { .. }
+            | Self::RecordUnattributed(_)
             | Self::Pause { .. }
             | Self::Resume { .. }
             | Self::SetLevel { .. }
@@ -82,7 +92,9 @@ impl strategy::Command {
             Self::ReceiveSignal { order, .. } | Self::CheckOrder { order, .. } => Some(&order.instrument),
             Self::ReportOrder(report) => Some(&report.instrument),
             Self::CloseTrade(trade) => Some(&trade.instrument),
+            Self::RecordFill { fill, .. } => Some(&fill.instrument),
             Self::RecordBaseline(_)
+            | Self::RecordUnattributed(_)
             | Self::Pause { .. }
             | Self::Resume { .. }
             | Self::SetLevel { .. }
@@ -99,7 +111,9 @@ impl strategy::Command {
     pub fn occurred_at(&self) -> Option<Timestamp> {
         match self {
             Self::CloseTrade(trade) => Some(trade.closed_at),
-            Self::Register(_)
+            Self::RecordFill { fill, .. } => Some(fill.at),
+            Self::RecordUnattributed(_)
+            | Self::Register(_)
             | Self::RecordBaseline(_)
             | Self::ReceiveSignal { .. }
             | Self::CheckOrder { .. }
@@ -168,6 +182,8 @@ pub fn cause_within(events: &[Event], index: usize) -> Option<usize> {
         | Event::ActorFaulted { .. }
         | Event::OrderApproved { .. }
         | Event::OrderDeclined { .. }
-        | Event::PolicyProposed { .. } => root,
+        | Event::PolicyProposed { .. }
+        | Event::FillRecorded { .. }
+        | Event::UnattributedReceived(_) => root,
     }
 }

@@ -9,6 +9,12 @@ pub enum Rejection {
     /// The strategy has never been registered.
     #[error("unknown strategy: register it first")]
     UnknownStrategy,
+    /// The name of a stream that is no strategy's.
+    #[error("{name} is no strategy: its stream keeps what could not be attributed to one, and nothing else")]
+    NoStrategy {
+        /// The name.
+        name: &'static str,
+    },
     /// A field's value is not possible.
     #[error("{field}: {problem}")]
     InvalidField {

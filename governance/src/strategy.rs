@@ -3,13 +3,15 @@
 //! `decide` is pure and judges; `evolve` is total and only applies. All that follows from one trade
 //! (health, drift, a pause, a demotion) is decided together and recorded together.
 
+mod fills;
 mod state;
 mod tokens;
 
 pub use state::{State, Totals, evolve, rescaled};
 
 use crate::drift::Comparison;
-use crate::event::{ClosedTrade, Event, PauseCause, RecordedBaseline, Registration};
+use crate::event::{ClosedTrade, Event, PauseCause, RecordedBaseline, Registration, Unattributed};
+use crate::fill::{Fill, Netting};
 use crate::ids::{Actor, SourceId, StrategyId, TokenId};
 use crate::maturity::Level;
 use crate::order::{Order, OrderReport, Signal};
@@ -109,6 +111,15 @@ pub enum Command {
         /// Why.
         reason: String,
     },
+    /// An execution came in: net it, and close the round trip that it ends.
+    RecordFill {
+        /// The execution.
+        fill: Fill,
+        /// How it is matched.
+        netting: Netting,
+    },
+    /// Keep what belongs to no strategy; for [`StrategyId::UNATTRIBUTED`] alone.
+    RecordUnattributed(Unattributed),
     /// Its actor failed and was rebuilt.
     RecordFault {
         /// What it said.
@@ -158,6 +169,8 @@ impl Command {
                 let (order_id, by, reason) = (order_id.clone(), by.clone(), reason.clone());
                 Some(Self::DeclineOrder { order_id, by, reason })
             }
+            Event::FillRecorded { fill, netting } => Some(Self::RecordFill { fill: fill.clone(), netting: *netting }),
+            Event::UnattributedReceived(received) => Some(Self::RecordUnattributed(received.clone())),
             Event::TokenChanged(token::Event::Used { .. } | token::Event::Expired { .. })
             | Event::AccountUpdated(_)
             | Event::MaturityTransitioned(_)
@@ -193,14 +206,17 @@ pub fn decide(
     command: &Command,
     context: &Context<'_>,
 ) -> Result<Vec<Event>, Rejection> {
+    fills::only_its_own(id, command)?;
     let follow = match command {
         Command::Register(registration) => vec![register(state, registration, context)?],
         Command::RecordFault { message } => vec![Event::ActorFaulted { message: message.clone() }],
+        Command::RecordUnattributed(received) => vec![fills::unattributed(received)?],
         Command::RecordBaseline(_)
         | Command::ReceiveSignal { .. }
         | Command::CheckOrder { .. }
         | Command::ReportOrder(_)
         | Command::CloseTrade(_)
+        | Command::RecordFill { .. }
         | Command::Pause { .. }
         | Command::Resume { .. }
         | Command::SetLevel { .. }
@@ -224,6 +240,7 @@ pub fn decide(
             vec![Event::OrderReported(report.clone())]
         }
         Command::CloseTrade(trade) => close_trade(state, trade, context)?,
+        Command::RecordFill { fill, netting } => fills::record(state, fill, *netting, context)?,
         Command::Pause { by, reason } => {
             said("reason", reason)?;
             if state.pauses.contains_key(&PauseCause::Operator) {
@@ -272,7 +289,7 @@ fn register(state: &State, registration: &Registration, context: &Context<'_>) -
         return Err(Rejection::NothingToChange { what: "this version is already registered" });
     }
     let before = state.registration.as_ref().filter(|before| before.currency != registration.currency);
-    if let Some(before) = before.filter(|_| state.totals.trades > 0) {
+    if let Some(before) = before.filter(|_| state.totals.trades > 0 || state.fills.is_open()) {
         let problem = format!("results so far are counted in {}, not in {}", before.currency, registration.currency);
         return Err(invalid("currency", problem));
     }

@@ -188,6 +188,8 @@ impl Command {
             | Event::BaselineRecorded(_)
             | Event::SignalReceived(_)
             | Event::OrderReported(_)
+            | Event::FillRecorded { .. }
+            | Event::UnattributedReceived(_)
             | Event::TradeClosed(_)
             | Event::DecisionMade(_)
             | Event::MaturityTransitioned(_)
@@ -320,6 +322,8 @@ pub fn evolve(mut state: State, event: &Event, at: Timestamp) -> State {
         | Event::BaselineRecorded(_)
         | Event::SignalReceived(_)
         | Event::OrderReported(_)
+        | Event::FillRecorded { .. }
+        | Event::UnattributedReceived(_)
         | Event::TradeClosed(_)
         | Event::DecisionMade(_)
         | Event::MaturityTransitioned(_)

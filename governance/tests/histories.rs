@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ephor_governance::drift::Metric;
 use ephor_governance::event::{Account, ClosedTrade, Event, Registration, Scope};
+use ephor_governance::fill::Fill;
 use ephor_governance::gate::Sizing;
 use ephor_governance::maturity::Level;
 use ephor_governance::order::{Intent, Order, OrderReport, OrderStatus, Side, Signal};
@@ -19,6 +20,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::given::{self, World, amount, baseline, grant, order, read, registration, second, trade};
+use crate::netting::{any_fill, any_netting};
 
 /// What happens next, and how long after what came before.
 #[derive(Clone, Debug)]
@@ -186,6 +188,7 @@ pub(crate) fn strategy_command() -> impl Strategy<Value = Command> {
             (Metric::WinRate, rate), (Metric::ProfitFactor, 2.0 * rate), (Metric::AvgRr, rate), (Metric::Sharpe, rate),
         ]))),
         2 => any_report().prop_map(Command::ReportOrder),
+        6 => (any_fill(), any_netting()).prop_map(|(fill, netting)| Command::RecordFill { fill, netting }),
         1 => Just(Command::Pause { by: by(), reason: reason() }),
         2 => Just(Command::Resume { by: by(), reason: reason() }),
         2 => (level(), any::<bool>()).prop_map(move |(to, without_evidence)| Command::SetLevel {
@@ -300,5 +303,7 @@ pub(crate) fn any_event() -> impl Strategy<Value = Event> {
         };
         select(events.unwrap_or_else(|_| vec![Event::ActorFaulted { message: String::new() }]))
     });
-    prop_oneof![3 => closed, 1 => registered, 1 => reported, 1 => healthy, 6 => decided]
+    let filled = (any_fill(), any_amount(), any_amount(), any_netting())
+        .prop_map(|(fill, qty, price, netting)| Event::FillRecorded { fill: Fill { qty, price, ..fill }, netting });
+    prop_oneof![3 => closed, 1 => registered, 1 => reported, 2 => filled, 1 => healthy, 6 => decided]
 }

@@ -81,7 +81,7 @@ pub fn known(reader: &Reader, id: &StrategyId) -> Result<(), ReplayError> {
     }
     // All names are made for an error alone: an export asks for every strategy there is.
     let streams = reader.streams();
-    let names = streams.iter().filter(|(stream, _)| !stream.is_system()).map(|(stream, _)| stream.as_str());
+    let names = streams.iter().filter(|(stream, _)| stream.is_strategy()).map(|(stream, _)| stream.as_str());
     Err(ReplayError::UnknownStrategy { name: id.to_string(), nearest: nearest(id.as_str(), names) })
 }
 

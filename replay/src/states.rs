@@ -57,7 +57,7 @@ pub fn each<E: From<ReplayError>>(
         if commits.is_multiple_of(PROGRESS_EVERY) {
             progress(Progress { done: commit.seq, total: to });
         }
-        if commit.stream.is_system() || !wanted(commit.stream) {
+        if !commit.stream.is_strategy() || !wanted(commit.stream) {
             continue;
         }
         let at = decided_at(&commit);

@@ -82,6 +82,8 @@ impl Kind {
             | Event::BaselineRecorded(_)
             | Event::SignalReceived(_)
             | Event::OrderReported(_)
+            | Event::FillRecorded { .. }
+            | Event::UnattributedReceived(_)
             | Event::TradeClosed(_)
             | Event::AccountUpdated(_)
             | Event::HealthUpdated(_)

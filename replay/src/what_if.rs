@@ -193,7 +193,8 @@ fn pass(
             progress(Progress { done: commit.last_seq(), total: total.max(commit.last_seq()) });
         }
         let is_system = commit.stream.is_system();
-        if !is_system && only.as_ref().is_some_and(|only| only != commit.stream) {
+        let of_another = only.as_ref().is_some_and(|only| only != commit.stream);
+        if !is_system && (of_another || !commit.stream.is_strategy()) {
             continue;
         }
         decode_into(&commit, &mut recorded)?;

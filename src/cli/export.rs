@@ -225,7 +225,7 @@ impl<'a> Span<'a> {
         let mut streams = self.reader.streams();
         streams.sort_unstable();
         for (stream, _) in streams {
-            if stream.is_system() || !is_wanted(args, &stream) {
+            if !stream.is_strategy() || !is_wanted(args, &stream) {
                 continue;
             }
             let id = StrategyId::recorded(stream.as_str().into());

@@ -117,7 +117,7 @@ pub(super) fn seen<T>(
         ephor_replay::at::known(reader, id)?;
         vec![id.clone()]
     } else {
-        let streams = reader.streams().into_iter().filter(|(stream, version)| !stream.is_system() && version.0 > 0);
+        let streams = reader.streams().into_iter().filter(|(stream, version)| stream.is_strategy() && version.0 > 0);
         streams.map(|(stream, _)| StrategyId::recorded(stream.as_str().into())).collect()
     };
     let mut all = Vec::new();

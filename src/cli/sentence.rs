@@ -7,6 +7,7 @@ use ephor_events::envelope::to_json;
 use ephor_governance::canary;
 use ephor_governance::drift::{self, Edge};
 use ephor_governance::event::{Event, Scope};
+use ephor_governance::fill::Fill;
 use ephor_governance::gate::Decision;
 use ephor_governance::maturity::{self, DemotionCause, Evidence};
 use ephor_governance::order::{OrderReport, OrderStatus, Side};
@@ -51,6 +52,10 @@ pub(super) fn of(event: &Event) -> String {
             };
             let pnl = signed(trade.realized_pnl);
             format!("{direction} {} {} closed: {pnl} ({:+.2} R)", amount(trade.qty), trade.instrument, closed.r.value)
+        }
+        Event::FillRecorded { fill, .. } => filled(fill),
+        Event::UnattributedReceived(received) => {
+            format!("{} {} of {} is nobody's: {}", received.kind, received.id, received.source, received.reason)
         }
         Event::AccountUpdated(account) => {
             let positions = account.open_positions.map(|open| format!(", {}", Counted(open.into(), "open position")));
@@ -114,8 +119,13 @@ pub(super) fn style(event: &Event) -> Style {
         | Event::OrderDeclined { .. }
         | Event::PolicyAdopted { .. }
         | Event::PolicyProposed { .. }
+        | Event::UnattributedReceived(_)
         | Event::CanaryAlerted(canary::Alert::NothingRegistered) => WARN,
-        Event::HealthUpdated(_) | Event::CanaryChecked(_) | Event::SignalReceived(_) | Event::OrderReported(_) => DIM,
+        Event::HealthUpdated(_)
+        | Event::CanaryChecked(_)
+        | Event::SignalReceived(_)
+        | Event::OrderReported(_)
+        | Event::FillRecorded { .. } => DIM,
         Event::StrategyRegistered { .. }
         | Event::BaselineRecorded(_)
         | Event::TradeClosed(_)
@@ -123,6 +133,15 @@ pub(super) fn style(event: &Event) -> Style {
         | Event::DecisionMade(_)
         | Event::TokenChanged(_) => Style::new(),
     }
+}
+
+fn filled(fill: &Fill) -> String {
+    let side = match fill.side {
+        Side::Buy => "bought",
+        Side::Sell => "sold",
+    };
+    let account = fill.account.as_ref().map_or_else(String::new, |account| format!(" in account {account}"));
+    format!("{side} {} {} at {}{account}", amount(fill.qty), fill.instrument, amount(fill.price))
 }
 
 /// What a demotion crossed, with the value.

@@ -9,7 +9,7 @@ use ephor_governance::ids::StrategyId;
 use ephor_governance::strategy::State;
 use ephor_governance::units::Timestamp;
 use ephor_governance::verdict::Action;
-use ephor_governance::{approval, system, token};
+use ephor_governance::{approval, netting, system, token};
 use ephor_replay::at::{Moment, Point, strategy_at, system_at};
 use ephor_replay::fold::{Digest, digest_of_strategy, digest_of_system};
 use ephor_replay::happened::{Happened, Reading, strategy_by, system_by};
@@ -198,6 +198,7 @@ fn strategy_text(
         Some(open) if open.is_empty() => page.nothing("none open"),
         Some(open) => open.iter().for_each(|(instrument, qty)| page.line(instrument, amount(*qty))),
     }
+    fills_text(&mut page, &state.fills);
     page.section("Registration");
     if let Some(registration) = &state.registration {
         page.line("capital", format_args!("{} {}", amount(registration.initial_capital), registration.currency));
@@ -266,6 +267,26 @@ fn approvals_text(page: &mut Page, approvals: &approval::State) {
             None => format!("{given} of {} given", Counted(needed as u64, "approval")),
         };
         page.line(&waiting.order.id, format_args!("since {}, {given}", time(waiting.since)));
+    }
+}
+
+/// Nothing of a source that tells closed trades.
+fn fills_text(page: &mut Page, fills: &netting::State) {
+    if fills.recorded == 0 {
+        return;
+    }
+    page.section("Fills");
+    page.line("recorded", format_args!("{}, {} late", fills.recorded, fills.late));
+    if fills.fees_unconverted > 0 {
+        let left_out = Counted(fills.fees_unconverted, "fee");
+        page.line("without a rate", format_args!("{left_out} in another currency, in no result"));
+    }
+    for (instrument, books) in &fills.books {
+        for (account, book) in books.iter().filter(|(_, book)| !book.lots.is_empty()) {
+            let account = if account.as_str().is_empty() { String::new() } else { format!(" in account {account}") };
+            let lots = Counted(book.lots.len() as u64, "lot");
+            page.line(instrument, format_args!("{} open{account}, {lots}", amount(book.position())));
+        }
     }
 }
 

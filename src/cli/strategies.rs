@@ -25,8 +25,9 @@ pub(super) fn run(global: &Global, _args: &Args) -> Result<Exit, CliError> {
     let opened = store::open_reader(global)?;
     let folded = fold(&opened.reader, &mut bar("reading the log"))?;
     let system = &SystemView::from(&folded.system.state);
+    let strategies = || folded.strategies.iter().filter(|stream| stream.stream.is_strategy());
     if global.json {
-        let all: Vec<Value> = folded.strategies.iter().map(|stream| as_json(stream, system)).collect();
+        let all: Vec<Value> = strategies().map(|stream| as_json(stream, system)).collect();
         print::json(&all)?;
         return Ok(Exit::Done);
     }
@@ -41,7 +42,7 @@ pub(super) fn run(global: &Global, _args: &Args) -> Result<Exit, CliError> {
         ("STOPPED BY", LEFT),
         ("LAST EVENT", LEFT),
     ]);
-    for stream in &folded.strategies {
+    for stream in strategies() {
         table.add_row(row(stream, system));
     }
     print::out(print::rows(&table))?;

@@ -229,6 +229,8 @@ fn told(event: &Event, commit: &[Event]) -> Option<Told> {
         | Event::BaselineRecorded(_)
         | Event::SignalReceived(_)
         | Event::OrderReported(_)
+        | Event::FillRecorded { .. }
+        | Event::UnattributedReceived(_)
         | Event::TradeClosed(_)
         | Event::AccountUpdated(_)
         | Event::DecisionMade(_)

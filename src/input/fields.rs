@@ -237,7 +237,12 @@ impl<'a> Fields<'a> {
 
 /// What a field must be, where it may not be left out.
 pub(crate) fn required<T>(name: &'static str, value: Result<Option<T>, Refusal>) -> Result<T, Refusal> {
-    value?.ok_or_else(|| Refusal::field(Code::FieldMissing, name, "missing"))
+    value?.ok_or_else(|| missing(name))
+}
+
+/// A field that must be there and is not.
+pub(crate) fn missing(name: &'static str) -> Refusal {
+    Refusal::field(Code::FieldMissing, name, "missing")
 }
 
 /// A decimal number without a digit lost.

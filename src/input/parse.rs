@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use ephor_actors::Request;
 use ephor_governance::drift::{Baseline, Metric};
 use ephor_governance::event::{Account, RecordedBaseline, Registration};
+use ephor_governance::fill::{Fee, Fill, Netting};
 use ephor_governance::ids::{SourceId, StrategyId, TokenId};
 use ephor_governance::order::{Intent, Order, OrderReport, OrderStatus, Side, Signal};
 use ephor_governance::strategy::Command;
@@ -16,7 +17,7 @@ use ephor_governance::trade::{Direction, Trade};
 use ephor_governance::units::{Amount, Timestamp};
 use smol_str::SmolStr;
 
-use super::fields::{Fields, Range, required};
+use super::fields::{Fields, Range, missing, required};
 use super::refusal::{Code, Refusal};
 
 /// 1980-01-01T00:00:00Z: no recorded trading is older.
@@ -32,6 +33,7 @@ const SIGNED_BYTES_MAX: usize = 8 << 10;
 pub(crate) const SIDES: [(&str, Side); 2] = [("BUY", Side::Buy), ("SELL", Side::Sell)];
 const DIRECTIONS: [(&str, Direction); 2] = [("LONG", Direction::Long), ("SHORT", Direction::Short)];
 const INTENTS: [(&str, Intent); 2] = [("entry", Intent::Entry), ("exit", Intent::Exit)];
+const NETTINGS: [(&str, Netting); 2] = [("fifo", Netting::Fifo), ("average", Netting::Average)];
 const STATUSES: [(&str, OrderStatus); 5] = [
     ("filled", OrderStatus::Filled),
     ("rejected", OrderStatus::Rejected),
@@ -48,6 +50,7 @@ enum Kind {
     Signal,
     Order,
     TradeClosed,
+    Fill,
     Account,
 }
 
@@ -59,11 +62,13 @@ impl Kind {
             "signal" => Ok(Self::Signal),
             "order" => Ok(Self::Order),
             "trade_closed" => Ok(Self::TradeClosed),
+            "fill" => Ok(Self::Fill),
             "account" => Ok(Self::Account),
             unknown => {
                 let shown: String = unknown.chars().take(40).collect();
-                let problem =
-                    format!("unknown type {shown:?}: use strategy, baseline, signal, order, trade_closed or account");
+                let problem = format!(
+                    "unknown type {shown:?}: use strategy, baseline, signal, order, trade_closed, fill or account"
+                );
                 Err(Refusal::field(Code::TypeUnknown, "type", problem))
             }
         }
@@ -196,11 +201,12 @@ impl Parser {
             Kind::Baseline => baseline(fields, id)?,
             Kind::Signal => signal(fields, id)?,
             Kind::Order => report(fields, id)?,
+            Kind::Fill => self.fill(fields, id, ts)?,
             Kind::TradeClosed | Kind::Account => self.trade(fields, id)?,
         };
         let occurred_at = match &command {
-            // A trade carries the time at which it was closed.
-            Command::CloseTrade(_) => None,
+            // A trade carries the time at which it was closed, a fill that at which it was made.
+            Command::CloseTrade(_) | Command::RecordFill { .. } => None,
             Command::Register(_)
             | Command::RecordBaseline(_)
             | Command::ReceiveSignal { .. }
@@ -213,6 +219,7 @@ impl Parser {
             | Command::RevokeTokens { .. }
             | Command::ApproveOrder { .. }
             | Command::DeclineOrder { .. }
+            | Command::RecordUnattributed(_)
             | Command::RecordFault { .. } => Some(ts),
         };
         let request = Request { strategy, command, at: ts, trace, occurred_at };
@@ -231,6 +238,33 @@ impl Parser {
             return Err(Refusal::field(Code::FieldOutOfRange, name, problem));
         }
         Ok(at)
+    }
+
+    fn fill(&self, fields: &Fields<'_>, id: SourceId, ts: Timestamp) -> Result<Command, Refusal> {
+        let at = match fields.time("filled_at")? {
+            Some(_) => self.moment(fields, "filled_at")?,
+            None => ts,
+        };
+        let amount = fields.amount("fee", Range::Any)?;
+        let currency = fields.id("fee_currency")?;
+        let rate = fields.amount("fee_rate", Range::AboveZero)?;
+        let fee = match amount {
+            Some(amount) => Some(Fee { amount, currency, rate }),
+            None if currency.is_some() || rate.is_some() => return Err(missing("fee")),
+            None => None,
+        };
+        let fill = Fill {
+            id,
+            instrument: required("instrument", fields.id("instrument"))?,
+            account: fields.id("account")?,
+            order_id: fields.id("order_id")?,
+            side: required("side", fields.choice("side", &SIDES))?,
+            qty: required("qty", fields.amount("qty", Range::AboveZero))?,
+            price: required("price", fields.amount("price", Range::Any))?,
+            fee,
+            at,
+        };
+        Ok(Command::RecordFill { fill, netting: fields.choice("netting", &NETTINGS)?.unwrap_or_default() })
     }
 
     fn trade(&self, fields: &Fields<'_>, id: SourceId) -> Result<Command, Refusal> {
@@ -393,6 +427,8 @@ mod tests {
     const STRATEGY: &str = r#"{"type":"strategy","id":"r1","ts":"2020-01-01T00:00:00Z","strategy_id":"a","initial_capital":"1000","currency":"USD","params":{"n":1}}"#;
     const BASELINE: &str = r#"{"type":"baseline","id":"b1","ts":"2020-01-01T00:00:00Z","strategy_id":"a","metrics":{"trades":30,"win_rate":"0.5","profit_factor":null,"avg_trade_return_pct":"1.5"}}"#;
 
+    const FILL: &str = r#"{"type":"fill","id":"f1","ts":"2020-01-01T00:00:00Z","strategy_id":"a","instrument":"X","side":"SELL","qty":"0.5","price":"2","fee":"-0.1","fee_currency":"BNB","fee_rate":"300"}"#;
+
     fn read(line: &str) -> Result<Option<Entry>, Refusal> {
         Parser::new(|| NOW).line(line.as_bytes())
     }
@@ -423,6 +459,19 @@ mod tests {
         assert_eq!((signal.id.as_str(), order.id.as_str()), ("s1", "s1"));
         assert_eq!(order.price, Some(Amount::new(25, 1)));
         assert_eq!((order.notional, order.equity, order.reduce_only), (None, None, false));
+    }
+
+    #[test]
+    fn a_fill_is_matched_first_in_first_out_and_made_when_it_came_unless_it_says_otherwise() {
+        let Command::RecordFill { fill, netting } = command(FILL) else { panic!("not a fill") };
+        assert_eq!((netting, fill.at, fill.account), (Netting::Fifo, "2020-01-01T00:00:00Z".parse().unwrap(), None));
+        let fee = fill.fee.unwrap();
+        assert_eq!((fee.amount, fee.currency, fee.rate), (Amount::new(-1, 1), "BNB".parse().ok(), Some(300.into())));
+        let more = r#""fee":null,"fee_currency":null,"fee_rate":null,"account":"U1","order_id":"O-1","netting":"AVERAGE","filled_at":"2019-12-31T00:00:00Z"}"#;
+        let (plain, _) = FILL.split_once("\"fee\"").unwrap();
+        let Command::RecordFill { fill, netting } = command(&format!("{plain}{more}")) else { panic!("not a fill") };
+        assert_eq!((netting, fill.at.to_string().as_str()), (Netting::Average, "2019-12-31T00:00:00Z"));
+        assert_eq!((fill.account.unwrap().as_str(), fill.order_id.unwrap().as_str(), fill.fee), ("U1", "O-1", None));
     }
 
     #[test]
@@ -483,6 +532,24 @@ mod tests {
                 "initial_capital",
                 Some("\"-5\""),
                 "FIELD_OUT_OF_RANGE initial_capital: must be above 0, found -5",
+            ),
+            (FILL, "qty", Some("\"-1\""), "FIELD_OUT_OF_RANGE qty: must be above 0, found -1"),
+            (FILL, "qty", None, "FIELD_MISSING qty: missing"),
+            (FILL, "price", None, "FIELD_MISSING price: missing"),
+            (FILL, "side", Some("\"LONG\""), "FIELD_MALFORMED side: expected BUY or SELL, found \"LONG\""),
+            (FILL, "fee", None, "FIELD_MISSING fee: missing"),
+            (FILL, "fee", Some("\"free\""), "FIELD_MALFORMED fee: expected a decimal number"),
+            (FILL, "fee_rate", Some("0"), "FIELD_OUT_OF_RANGE fee_rate: must be above 0, found 0"),
+            (FILL, "fee_currency", Some("\"\""), "FIELD_MALFORMED fee_currency: an id must not be empty"),
+            (FILL, "account", Some("7"), "FIELD_MALFORMED account: expected a text, found 7"),
+            (FILL, "netting", Some("\"lifo\""), "FIELD_MALFORMED netting: expected fifo or average, found \"lifo\""),
+            (FILL, "filled_at", Some("\"1970-01-01T00:00:00Z\""), "FIELD_OUT_OF_RANGE filled_at: must not be before"),
+            (FILL, "filled_at", Some("\"2200-01-01T00:00:00Z\""), "FIELD_OUT_OF_RANGE filled_at: must not be more"),
+            (
+                FILL,
+                "strategy_id",
+                Some("\"UNATTRIBUTED\""),
+                "FIELD_MALFORMED strategy_id: \"UNATTRIBUTED\" is a reserved",
             ),
             (STRATEGY, "currency", None, "FIELD_MISSING currency: missing"),
             (BASELINE, "metrics", Some("[]"), "FIELD_MALFORMED metrics: expected an object, found []"),

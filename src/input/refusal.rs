@@ -117,6 +117,7 @@ impl From<Rejection> for Refusal {
             Rejection::UnknownStrategy => {
                 Self::field(Code::StrategyUnknown, "strategy_id", "this strategy was never registered")
             }
+            Rejection::NoStrategy { .. } => Self::field(Code::StrategyUnknown, "strategy_id", rejection.to_string()),
             Rejection::InvalidField { field, problem } => Self::field(Code::FieldOutOfRange, field, problem),
             Rejection::IdReused { .. } => Self::field(Code::IdReused, "id", rejection.to_string()),
             Rejection::InvalidPolicy { .. }

@@ -122,7 +122,7 @@ impl LineResult {
     }
 }
 
-/// Reports many things: JSON lines, each a `strategy`, `baseline`, `signal`, `order`, `trade_closed` or `account`.
+/// Reports many things: JSON lines, each a `strategy`, `baseline`, `signal`, `order`, `trade_closed`, `fill` or `account`.
 ///
 /// One result a line, in order, as JSON lines; the last line is the totals. The answer begins before the request ends.
 #[utoipa::path(
@@ -166,7 +166,7 @@ pub(super) async fn lines(
     Ok(HttpResponse::Ok().content_type("application/x-ndjson").streaming(answer))
 }
 
-/// Reports one thing: a `strategy`, `baseline`, `signal`, `order`, `trade_closed` or `account`.
+/// Reports one thing: a `strategy`, `baseline`, `signal`, `order`, `trade_closed`, `fill` or `account`.
 #[utoipa::path(
     tag = "ingest",
     request_body(content = Report, description = "One object, as `ephor run` reads them a line"),
@@ -217,7 +217,7 @@ pub(super) async fn one(
 #[derive(ToSchema)]
 pub struct Report {
     /// What it is.
-    #[schema(pattern = "^(strategy|baseline|signal|order|trade_closed|account)$")]
+    #[schema(pattern = "^(strategy|baseline|signal|order|trade_closed|fill|account)$")]
     pub r#type: String,
     /// The source's own id: the same id again is the same report.
     #[schema(min_length = 1, max_length = 128, pattern = "^[!-~]+$")]

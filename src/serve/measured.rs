@@ -16,6 +16,7 @@ const KILLS_MAX: usize = 100;
 /// What one strategy shows.
 struct Seen {
     id: StrategyId,
+    unattributed: u64,
     level: Level,
     health: f64,
     tokens: usize,
@@ -104,9 +105,10 @@ fn connections(connections: &[Status]) -> Vec<MetricFamily> {
 
 async fn strategies(governor: &Governor, most: usize) -> Vec<MetricFamily> {
     let policy = governor.system_view().state.policy.clone();
-    let seen = governor
+    let (strategies, unattributed): (Vec<Seen>, Vec<Seen>) = governor
         .survey(move |id, state, _, _| Seen {
             id: id.clone(),
+            unattributed: state.unattributed,
             level: state.maturity.level,
             health: state.health.score,
             tokens: state.tokens.active.len(),
@@ -117,7 +119,10 @@ async fn strategies(governor: &Governor, most: usize) -> Vec<MetricFamily> {
                 .map(|comparison| (comparison.metric, comparison.deviation_pct))
                 .collect(),
         })
-        .await;
+        .await
+        .into_iter()
+        .partition(|seen| !seen.id.is_unattributed());
+    let seen = strategies;
     let named = || seen.iter().take(most);
     let each = |value: fn(&Seen) -> f64| -> Vec<Metric> {
         named().map(|seen| labelled(&[("strategy", seen.id.as_str())], value(seen))).collect()
@@ -129,6 +134,11 @@ async fn strategies(governor: &Governor, most: usize) -> Vec<MetricFamily> {
         seen.drift.iter().map(of).collect::<Vec<_>>()
     });
     vec![
+        counter(
+            "ephor_unattributed_total",
+            "What came in and belongs to no strategy that anybody could name.",
+            unattributed.iter().map(|seen| seen.unattributed).sum(),
+        ),
         gauge("ephor_strategies", "Strategies that are governed.", count(seen.len() as u64)),
         gauges(
             "ephor_maturity_level",

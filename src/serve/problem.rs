@@ -241,9 +241,10 @@ impl From<Rejection> for Problem {
             Rejection::InvalidPolicy { field, problem } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "POLICY_INVALID", problem.clone()).at(*field)
             }
-            Rejection::UnknownStrategy | Rejection::InvalidField { .. } | Rejection::IdReused { .. } => {
-                Refusal::from(rejection).into()
-            }
+            Rejection::UnknownStrategy
+            | Rejection::NoStrategy { .. }
+            | Rejection::InvalidField { .. }
+            | Rejection::IdReused { .. } => Refusal::from(rejection).into(),
         }
     }
 }

@@ -205,7 +205,8 @@ pub(super) async fn list_strategies(
     let failed = bring_to_life(governor).await;
     let last = after.clone();
     let seen = governor.survey(move |id, state, version, at| {
-        let fits = level.is_none_or(|level| state.maturity.level == level)
+        let fits = !id.is_unattributed()
+            && level.is_none_or(|level| state.maturity.level == level)
             && paused.is_none_or(|paused| state.pauses.is_empty() != paused)
             && text.as_ref().is_none_or(|text| id.as_str().to_lowercase().contains(text.as_str()));
         (fits || last.as_ref() == Some(id)).then(|| (Listed::of(id, state, version, at), fits))
@@ -238,7 +239,7 @@ pub(super) async fn list_strategies(
 /// Sees to it that every strategy of the log can be seen; those that cannot are named.
 async fn bring_to_life(governor: &Governor) -> Vec<Unreadable> {
     let live: HashSet<StrategyId> = governor.survey(|id, _, _, _| id.clone()).await.into_iter().collect();
-    let streams = governor.reader().streams().into_iter().filter(|(stream, _)| !stream.is_system());
+    let streams = governor.reader().streams().into_iter().filter(|(stream, _)| stream.is_strategy());
     let all = streams.map(|(stream, _)| StrategyId::recorded(stream.as_str().into()));
     let missing: Vec<StrategyId> = all.filter(|id| !live.contains(id)).collect();
     if missing.is_empty() {

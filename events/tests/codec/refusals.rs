@@ -37,7 +37,7 @@ fn a_byte_too_many_or_too_few_is_refused_for_every_event() {
 
 #[test]
 fn an_unknown_type_or_schema_is_named() {
-    for (type_id, schema) in [(0, 1), (24, 1), (u16::MAX, 1), (1, 0), (1, 2), (15, 3), (20, u16::MAX)] {
+    for (type_id, schema) in [(0, 1), (26, 1), (u16::MAX, 1), (1, 0), (1, 2), (15, 3), (20, u16::MAX)] {
         let error = decode(type_id, schema, &[0, 0], Form::Bare).unwrap_err();
         assert!(!error.is_retryable());
         let DecodeError::UnknownType { seq, type_id: found, schema: found_schema } = error else { panic!("{error}") };

@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ephor_governance::drift::{Band, Baseline, Comparison, Edge, Metric};
-use ephor_governance::event::{Account, ClosedTrade, Event, PauseCause, RecordedBaseline, Registration, Scope};
+use ephor_governance::event::{
+    Account, ClosedTrade, Event, PauseCause, RecordedBaseline, Registration, Scope, Unattributed,
+};
+use ephor_governance::fill::{Fee, Fill, Netting};
 use ephor_governance::gate::{Decision, Execution};
 use ephor_governance::ids::{Actor, Currency, InstrumentId, SourceId, StrategyId, TokenId};
 use ephor_governance::impact::{Score, Tier};
@@ -347,6 +350,38 @@ fn policy() -> Policy {
     policy
 }
 
+fn fill() -> Fill {
+    Fill {
+        id: id(),
+        instrument: instrument(),
+        account: Some("U1234567".parse().unwrap()),
+        order_id: Some(ORDER.parse().unwrap()),
+        side: Side::Sell,
+        qty: amount("0.250"),
+        price: amount("67250.10"),
+        fee: Some(Fee {
+            amount: amount("-0.00012"),
+            currency: Some("BNB".parse().unwrap()),
+            rate: Some(amount("580.25")),
+        }),
+        at: at(-3_000_000_000),
+    }
+}
+
+fn bare_fill() -> Fill {
+    Fill { account: None, order_id: None, side: Side::Buy, fee: None, ..fill() }
+}
+
+fn unattributed() -> Unattributed {
+    Unattributed {
+        id: id(),
+        source: "fix".into(),
+        kind: "fill".into(),
+        content: "{\"35\":\"8\",\"1\":\"ü\"}".to_owned(),
+        reason: "no rule matches".to_owned(),
+    }
+}
+
 fn why() -> String {
     "the feed is late, ünd so on".to_owned()
 }
@@ -397,6 +432,9 @@ fn strategy_events() -> Vec<(&'static str, Event)> {
         ),
         ("message", Event::ActorFaulted { message: "index out of bounds".to_owned() }),
         ("full", Event::OrderApproved { order_id: "order-1".parse().unwrap(), by: ana(), reason: why() }),
+        ("full", Event::FillRecorded { fill: fill(), netting: Netting::Average }),
+        ("bare", Event::FillRecorded { fill: bare_fill(), netting: Netting::Fifo }),
+        ("full", Event::UnattributedReceived(unattributed())),
         ("full", Event::OrderDeclined { order_id: "order-1".parse().unwrap(), by: ana(), reason: why() }),
     ]
 }

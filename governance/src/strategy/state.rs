@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::drift::{Baseline, Comparison};
 use crate::event::{ClosedTrade, Event, Pause, Pauses, Registration};
+use crate::fill::{Fill, Netting};
 use crate::ids::InstrumentId;
 use crate::maturity::{Evidence, Level};
 use crate::order::{OrderReport, OrderStatus, Side};
 use crate::trade::{Measured, Outcome};
 use crate::units::{Amount, Timestamp};
 use crate::verdict::Action;
-use crate::{approval, drift, health, maturity, token};
+use crate::{approval, drift, health, maturity, netting, token};
 
 /// Everything since the strategy came under governance, for people to read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -69,8 +70,12 @@ pub struct State {
     pub approvals: approval::State,
     /// Pauses in force.
     pub pauses: Pauses,
-    /// Signed open positions, once a venue has reported one.
+    /// Signed open positions over all accounts, once a venue has reported one.
     pub positions: Option<BTreeMap<InstrumentId, Amount>>,
+    /// What its fills have opened.
+    pub fills: netting::State,
+    /// What was kept here because it belongs to no strategy.
+    pub unattributed: u64,
 }
 
 impl Default for State {
@@ -89,6 +94,8 @@ impl Default for State {
             approvals: approval::State::default(),
             pauses: BTreeMap::new(),
             positions: None,
+            fills: netting::State::default(),
+            unattributed: 0,
         }
     }
 }
@@ -161,6 +168,8 @@ pub fn evolve(mut state: State, event: &Event, at: Timestamp) -> State {
         Event::StrategyPaused { cause, by, reason } => {
             state.pauses.insert(*cause, Pause { by: by.clone(), since: at, reason: reason.clone() });
         }
+        Event::FillRecorded { fill, netting } => evolve_filled(&mut state, fill, *netting),
+        Event::UnattributedReceived(_) => state.unattributed = state.unattributed.saturating_add(1),
         Event::StrategyResumed { causes, .. } => state.pauses.retain(|cause, _| !causes.contains(cause)),
         Event::SignalReceived(_)
         | Event::AccountUpdated(_)
@@ -225,16 +234,28 @@ fn evolve_reported(state: &mut State, report: &OrderReport) {
             _,
         ) => None,
     };
+    // Where fills come in, a report without the position is of something that they have counted.
+    let filled = filled.filter(|_| !state.fills.knows(&report.instrument));
     let before = state.positions.as_ref().and_then(|positions| positions.get(&report.instrument)).copied();
-    let Some(after) = report.position_qty.or_else(|| filled.map(|change| before.unwrap_or_default().plus(change)))
-    else {
-        return;
-    };
+    let after = report.position_qty.or_else(|| filled.map(|change| before.unwrap_or_default().plus(change)));
+    if let Some(after) = after {
+        stands_at(state, &report.instrument, after);
+    }
+}
+
+fn evolve_filled(state: &mut State, fill: &Fill, netting: Netting) {
+    let own = state.registration.as_ref().map(|registration| &registration.currency);
+    state.fills = netting::evolve(std::mem::take(&mut state.fills), fill, netting, own);
+    let position = state.fills.position(&fill.instrument);
+    stands_at(state, &fill.instrument, position);
+}
+
+fn stands_at(state: &mut State, instrument: &InstrumentId, position: Amount) {
     let positions = state.positions.get_or_insert_default();
-    if after.is_zero() {
-        positions.remove(&report.instrument);
+    if position.is_zero() {
+        positions.remove(instrument);
     } else {
-        positions.insert(report.instrument.clone(), after);
+        positions.insert(instrument.clone(), position);
     }
 }
 

@@ -90,6 +90,13 @@ pub const VARIABLES: &[Variable] = &[
     variable("pauses.<cause>.since", "time", "since when"),
     variable("pauses.<cause>.reason", "text", "why"),
     variable("positions.<instrument>", "number", "signed open position, once a venue has reported one"),
+    variable("fills.recorded", "number", "fills recorded"),
+    variable("fills.late", "number", "fills that came after a later one of their book"),
+    variable("fills.fees_unconverted", "number", "fees in another currency without a rate"),
+    variable("fills.books.<instrument>.<account>.direction", "text", "\"long\" or \"short\""),
+    variable("fills.books.<instrument>.<account>.lots", "list", "open lots: qty, cost, fees, opened_at each"),
+    variable("fills.books.<instrument>.<account>.last_at", "time", "the latest fill, by the source"),
+    variable("unattributed", "number", "what was kept here because it belongs to no strategy"),
 ];
 
 /// What `<metric>` stands for.
@@ -103,7 +110,7 @@ fn covers(documented: &str, written: &str) -> bool {
     match documented {
         "<metric>" => METRICS.contains(&written),
         "<cause>" => CAUSES.contains(&written),
-        "<token>" | "<instrument>" => true,
+        "<token>" | "<instrument>" | "<account>" => true,
         name => name == written,
     }
 }
@@ -187,6 +194,8 @@ impl Scene<'_> {
             "tokens" => part(&state.tokens),
             "approvals" => part(&state.approvals),
             "pauses" => part(&state.pauses),
+            "fills" => part(&state.fills),
+            "unattributed" => json!(state.unattributed),
             "positions" => positions(to_json(&state.positions)),
             _unknown => Value::Null,
         }
@@ -194,7 +203,7 @@ impl Scene<'_> {
 }
 
 /// The fields that are amounts wherever they stand.
-const AMOUNTS: [&str; 13] = [
+const AMOUNTS: [&str; 15] = [
     "initial_capital",
     "multiplier",
     "gross_win",
@@ -208,6 +217,8 @@ const AMOUNTS: [&str; 13] = [
     "notional",
     "leverage",
     "position_qty",
+    "cost",
+    "fees",
 ];
 
 fn part<T: serde::Serialize>(part: &T) -> Value {

@@ -75,6 +75,8 @@ impl Subject for strategy::State {
             approvals,
             pauses,
             positions,
+            fills,
+            unattributed,
         } = before;
         let mut touched = Touched::default();
         touched.part("registration", registration, &after.registration);
@@ -90,6 +92,8 @@ impl Subject for strategy::State {
         touched.part("approvals", approvals, &after.approvals);
         touched.part("pauses", pauses, &after.pauses);
         touched.part("positions", positions, &after.positions);
+        touched.part("fills", fills, &after.fills);
+        touched.whole("unattributed", unattributed, &after.unattributed);
         touched.0
     }
 }

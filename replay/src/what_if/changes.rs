@@ -103,6 +103,8 @@ impl Path {
                 Event::BaselineRecorded(_)
                 | Event::SignalReceived(_)
                 | Event::OrderReported(_)
+                | Event::FillRecorded { .. }
+                | Event::UnattributedReceived(_)
                 | Event::TradeClosed(_)
                 | Event::AccountUpdated(_)
                 | Event::DecisionMade(_)

@@ -15,7 +15,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use ephor_events::CommitView;
 use ephor_governance::gate::{Decision, Execution};
-use ephor_governance::ids::InstrumentId;
+use ephor_governance::ids::{InstrumentId, SourceId};
 use ephor_governance::maturity::Level;
 use ephor_governance::order::{OrderReport, OrderStatus, Side};
 use ephor_governance::trade::{Direction, Trade};
@@ -223,9 +223,8 @@ impl Book {
         let Some(place) = self.orders.iter().rposition(|known| known.id == id.as_str()) else { return };
         match report.status {
             OrderStatus::Filled => {
-                if let (Some(order), Some(qty)) = (self.orders.get_mut(place), report.qty) {
-                    order.filled = order.filled.plus(qty);
-                    order.first_fill.get_or_insert(occurred_at);
+                if let Some(qty) = report.qty {
+                    self.filled(Some(id), qty, occurred_at);
                 }
             }
             OrderStatus::Rejected | OrderStatus::Denied | OrderStatus::Canceled | OrderStatus::Expired => {
@@ -233,6 +232,15 @@ impl Book {
                     self.orders.remove(place);
                 }
             }
+        }
+    }
+
+    /// Takes note of a fill of one of the orders.
+    pub(super) fn filled(&mut self, id: Option<&SourceId>, qty: Amount, occurred_at: Timestamp) {
+        let known = |order: &&mut Ordered| id.is_some_and(|id| order.id == id.as_str());
+        if let Some(order) = self.orders.iter_mut().rev().find(known) {
+            order.filled = order.filled.plus(qty);
+            order.first_fill.get_or_insert(occurred_at);
         }
     }
 

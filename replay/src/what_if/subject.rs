@@ -118,8 +118,11 @@ impl Subject {
     }
 
     fn take_report(&mut self, commit: &CommitView<'_>, event: &Event) {
+        let occurred_at = Timestamp::from_nanos(commit.occurred_at);
         if let Event::OrderReported(report) = event {
-            self.book.reported(report, Timestamp::from_nanos(commit.occurred_at));
+            self.book.reported(report, occurred_at);
+        } else if let Event::FillRecorded { fill, .. } = event {
+            self.book.filled(fill.order_id.as_ref(), fill.qty, occurred_at);
         }
     }
 
@@ -155,13 +158,15 @@ impl Subject {
         let place = Place { seq: commit.seq, at };
         self.path.take(recorded, place);
         self.take_capital(recorded);
-        let command = Command::of(recorded);
+        let (filled, told) = apart_from_its_fill(recorded);
+        let command = Command::of(told);
         let before = decision_in(recorded);
         let closes = if let Some(Command::CloseTrade(trade)) = &command { Some(trade) } else { None };
         let tied = closes.and_then(|trade| self.book.tie(commit, trade));
         let mut answers: Vec<Answer> = Vec::new();
         for (index, ((world, system), tally)) in self.worlds.iter_mut().zip(systems).zip(tallies).enumerate() {
             let context = Context { at, system: system.at(reader, commit.system)? };
+            world.state = fold(std::mem::take(&mut world.state), filled, at);
             let effect = tied.as_ref().and_then(|tied| tied.effects.get(index)).copied().unwrap_or(Effect::Untied);
             let events = match &command {
                 None => {
@@ -328,6 +333,16 @@ fn add_apart(to: &mut Apart, trade: &Trade, multiplier: Amount) {
 
 fn fold(state: strategy::State, events: &[Event], at: Timestamp) -> strategy::State {
     events.iter().fold(state, |state, event| strategy::evolve(state, event, at))
+}
+
+/// A fill that closes something, and what follows from it; nothing and everything for another commit.
+///
+/// Fills stay in their book as they were recorded; a trade that one of them ends is met like any other.
+fn apart_from_its_fill(recorded: &[Event]) -> (&[Event], &[Event]) {
+    let place = recorded.iter().position(|event| matches!(event, Event::FillRecorded { .. }));
+    let Some(place) = place.filter(|place| place + 1 < recorded.len()) else { return (&[], recorded) };
+    let (passed, told) = recorded.split_at(place + 1);
+    (passed.get(place..).unwrap_or_default(), told)
 }
 
 fn decision_in(events: &[Event]) -> Option<(u64, &Decision)> {

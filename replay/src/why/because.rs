@@ -97,6 +97,8 @@ pub(super) fn of_strategy(
         | Event::BaselineRecorded(_)
         | Event::SignalReceived(_)
         | Event::OrderReported(_)
+        | Event::FillRecorded { .. }
+        | Event::UnattributedReceived(_)
         | Event::TradeClosed(_)
         | Event::AccountUpdated(_)
         | Event::HealthUpdated(_)

@@ -127,6 +127,8 @@ impl Asked {
             | Event::BaselineRecorded(_)
             | Event::SignalReceived(_)
             | Event::OrderReported(_)
+            | Event::FillRecorded { .. }
+            | Event::UnattributedReceived(_)
             | Event::TradeClosed(_)
             | Event::AccountUpdated(_)
             | Event::HealthUpdated(_)

@@ -172,6 +172,8 @@ impl Walked {
             | Event::LevelSet { .. }
             | Event::SignalReceived(_)
             | Event::OrderReported(_)
+            | Event::FillRecorded { .. }
+            | Event::UnattributedReceived(_)
             | Event::TradeClosed(_)
             | Event::AccountUpdated(_)
             | Event::DecisionMade(_)

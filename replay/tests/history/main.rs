@@ -6,6 +6,7 @@ mod at;
 mod audit;
 mod bisect;
 mod diff;
+mod fills;
 mod fold;
 mod happened;
 mod keyframes;

@@ -3,9 +3,11 @@
 use ephor_events::Reader;
 use ephor_events::codec::decode_all;
 use ephor_governance::event::{Event, Scope};
+use ephor_governance::fill::{Fee, Fill, Netting};
 use ephor_governance::maturity::Level;
+use ephor_governance::order::Side;
 use ephor_governance::strategy::{self, Command, State};
-use ephor_governance::units::Timestamp;
+use ephor_governance::units::{Amount, Timestamp};
 use proptest::prelude::*;
 
 use crate::world::{World, check, read, second, set_level};
@@ -23,6 +25,7 @@ pub(crate) struct Step {
 #[derive(Clone, Debug)]
 enum What {
     Close(i64),
+    Fill(i64, i64),
     Check,
     Pause,
     Resume,
@@ -35,6 +38,7 @@ enum What {
 pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let what = prop_oneof![
         6 => (-300_i64..300).prop_map(What::Close),
+        4 => (-20_i64..20, 90_i64..110).prop_map(|(qty, price)| What::Fill(qty, price)),
         3 => Just(What::Check),
         1 => Just(What::Pause),
         1 => Just(What::Resume),
@@ -65,6 +69,10 @@ pub(crate) fn world(steps: &[Step]) -> World {
                 let command = world.trade(&pnl.to_string());
                 world.ask(name, &command);
             }
+            What::Fill(qty, price) => {
+                let command = fill(number, *qty, *price, world.happened.unwrap_or(world.at));
+                world.ask(name, &command);
+            }
             What::Check => world.ask(name, &check(&format!("order-{number}"), "10")),
             What::Pause => world.ask(name, &Command::Pause { by: read("alice"), reason: "a look".into() }),
             What::Resume => world.ask(name, &Command::Resume { by: read("alice"), reason: "seen".into() }),
@@ -84,6 +92,23 @@ pub(crate) fn world(steps: &[Step]) -> World {
         }
     }
     world
+}
+
+/// A fill of so many, a sale where that is below zero; a fee in another currency with some of them.
+pub(crate) fn fill(number: usize, qty: i64, price: i64, at: Timestamp) -> Command {
+    let fee = Fee { amount: Amount::new(7, 1), currency: Some(read("EUR")), rate: Some(Amount::new(108, 2)) };
+    let fill = Fill {
+        id: read(&format!("fill-{number}")),
+        instrument: read("GOOG.NASDAQ"),
+        account: (number % 5 == 0).then(|| read("second")),
+        order_id: Some(read(&format!("order-{number}"))),
+        side: if qty < 0 { Side::Sell } else { Side::Buy },
+        qty: Amount::from(qty.abs()),
+        price: Amount::from(price),
+        fee: (qty % 2 == 0).then_some(fee),
+        at,
+    };
+    Command::RecordFill { fill, netting: if number % 3 == 0 { Netting::Average } else { Netting::Fifo } }
 }
 
 fn has_baseline(world: &World, name: &str) -> bool {

@@ -138,12 +138,22 @@ impl World {
         system: Version,
         strategy: &str,
         command: Option<&Command>,
+        events: Vec<Event>,
+    ) -> Seq {
+        self.append_to(read(strategy), system, command, events)
+    }
+
+    /// As [`World::append`], to a stream that no name that may come in has.
+    pub(crate) fn append_to(
+        &mut self,
+        id: StrategyId,
+        system: Version,
+        command: Option<&Command>,
         mut events: Vec<Event>,
     ) -> Seq {
-        let id: StrategyId = read(strategy);
         let (state, version) = self.strategies.remove(&id).unwrap_or_default();
         let heading = Heading {
-            stream: StreamId::new(strategy),
+            stream: StreamId::new(id.as_str()),
             expected: version,
             decided_at: self.at,
             occurred_at: self.happened.unwrap_or(self.at),

@@ -54,6 +54,8 @@ fn fields(state: &State) -> Vec<Valued> {
         approvals,
         pauses,
         positions,
+        fills,
+        unattributed,
     } = state;
     let record = &maturity.evidence;
     let factor = record.profit_factor().map_or_else(|| "-".to_owned(), |factor| format!("{factor:.2}"));
@@ -105,7 +107,7 @@ fn fields(state: &State) -> Vec<Valued> {
         valued("stopped by", listed(&stopped), pauses),
         valued("drift", listed(&beyond), drift),
         valued("tokens", permits, (tokens, approvals)),
-        valued("positions", open.unwrap_or_else(|| "not reported".to_owned()), positions),
+        valued("positions", open.unwrap_or_else(|| "not reported".to_owned()), (positions, fills, unattributed)),
         valued("decisions", listed(&decided), totals.decisions),
         valued(
             "result",

@@ -105,7 +105,10 @@ fn history(reader: &Reader, target: &Commit, asked: Asked, first: Version) -> Re
             // It had happened before already: what is asked about begins after that.
             return Ok(None);
         }
-        if let Command::CloseTrade(trade) = &commit.command {
+        let closing = events
+            .iter()
+            .find_map(|event| if let Event::TradeClosed(closed) = event { Some(&closed.trade) } else { None });
+        if let Some(trade) = closing {
             let seq = closed(commit.seq, events);
             let outcome = trade.outcome();
             let trade = absent(seq, trade);
@@ -147,6 +150,11 @@ impl History {
         let mut state = first.before.clone();
         for (place, commit) in self.commits.iter().enumerate().skip(first.place) {
             if left_out.contains(&place) {
+                // A fill stays in its book: left out is only what it closed.
+                if let Command::RecordFill { fill, netting } = &commit.command {
+                    let filled = Event::FillRecorded { fill: fill.clone(), netting: *netting };
+                    state = evolve(state, &filled, commit.at);
+                }
                 continue;
             }
             self.budget = self.budget.checked_sub(1).ok_or(Enough)?;
