@@ -259,19 +259,21 @@ fn as_it_is(text: &str) -> Text<'_> {
 /// # Errors
 /// The first event that cannot be written.
 pub fn draft(heading: Heading, events: &mut [Event]) -> Result<Draft, EncodeError> {
-    let causes: Vec<Cause> = (0..events.len())
-        .map(|index| match cause_within(events, index).and_then(|cause| u16::try_from(cause).ok()) {
-            Some(cause) => Cause::InCommit(cause),
-            None => Cause::None,
-        })
-        .collect();
     let once = Once {
         instrument: heading.instrument.as_ref(),
         key: heading.key.as_ref().map(|(_, id)| as_it_is(id)),
         trace: as_it_is(&heading.trace),
     };
-    let encoded: Result<Vec<Encoded>, EncodeError> =
-        events.iter_mut().zip(causes).map(|(event, cause)| encode(event, &once, cause)).collect();
+    let mut encoded = Vec::with_capacity(events.len());
+    for index in 0..events.len() {
+        let cause = match cause_within(events, index).and_then(|cause| u16::try_from(cause).ok()) {
+            Some(cause) => Cause::InCommit(cause),
+            None => Cause::None,
+        };
+        if let Some(event) = events.get_mut(index) {
+            encoded.push(encode(event, &once, cause)?);
+        }
+    }
     Ok(Draft {
         stream: heading.stream,
         expected: heading.expected,
@@ -281,7 +283,7 @@ pub fn draft(heading: Heading, events: &mut [Event]) -> Result<Draft, EncodeErro
         key: heading.key.map(|(kind, id)| Key { kind: kind as u8, id }),
         instrument: heading.instrument,
         system: heading.system,
-        events: encoded?,
+        events: encoded,
     })
 }
 

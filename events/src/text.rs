@@ -33,10 +33,10 @@ impl<'a> Text<'a> {
         if text.is_empty() {
             return Self::None;
         }
-        let canonical = text.len() == 36 && !text.bytes().any(|byte| byte.is_ascii_uppercase());
-        match uuid::Uuid::try_parse(text) {
-            Ok(id) if canonical => Self::Uuid(id.into_bytes()),
-            Ok(_) | Err(_) => Self::Str(text),
+        let may_be = text.len() == 36 && !text.bytes().any(|byte| byte.is_ascii_uppercase());
+        match may_be.then(|| uuid::Uuid::try_parse(text)) {
+            Some(Ok(id)) => Self::Uuid(id.into_bytes()),
+            Some(Err(_)) | None => Self::Str(text),
         }
     }
 
