@@ -7,7 +7,7 @@ mod fills;
 mod state;
 mod tokens;
 
-pub use state::{State, Totals, evolve, rescaled};
+pub use state::{State, Totals, apply, evolve, rescaled};
 
 use crate::drift::Comparison;
 use crate::event::{ClosedTrade, Event, PauseCause, RecordedBaseline, Registration, Unattributed};
@@ -266,6 +266,9 @@ pub fn decide(
         Command::DeclineOrder { order_id, by, reason } => tokens::decline(state, order_id, by, reason, context.at)?,
     };
     let expired = token::expire(&state.tokens, context.at);
+    if expired.is_empty() {
+        return Ok(follow);
+    }
     Ok(expired.into_iter().map(Event::TokenChanged).chain(follow).collect())
 }
 

@@ -6,61 +6,45 @@
 use super::Metric;
 use crate::trade::Measured;
 
-/// Sums over the window that all metrics are made from.
+/// Sums over the window that most metrics are made from.
 pub(super) struct Sums {
     n: f64,
     wins: f64,
-    r: f64,
-    r2: f64,
     ret: f64,
     ret2: f64,
-    pnl: f64,
-    pnl2: f64,
-    gain: f64,
-    gain2: f64,
-    loss: f64,
-    loss2: f64,
+    /// Of gains and of losses, and below of their squares: side by side, because a processor adds both at once.
+    sides: [f64; 2],
+    sides2: [f64; 2],
 }
 
 pub(super) fn sums(outcomes: &[Measured]) -> Sums {
-    let mut s = Sums {
-        n: 0.0,
-        wins: 0.0,
-        r: 0.0,
-        r2: 0.0,
-        ret: 0.0,
-        ret2: 0.0,
-        pnl: 0.0,
-        pnl2: 0.0,
-        gain: 0.0,
-        gain2: 0.0,
-        loss: 0.0,
-        loss2: 0.0,
-    };
+    let (mut wins, mut ret, mut sides, mut sides2) = (0_u32, 0.0, [0.0; 2], [0.0; 2]);
     for outcome in outcomes {
         let pnl = outcome.pnl;
-        s.n += 1.0;
-        s.r += outcome.r;
-        s.r2 += outcome.r * outcome.r;
-        s.ret += outcome.return_on_entry;
-        s.pnl += pnl;
-        s.pnl2 += pnl * pnl;
+        ret += outcome.return_on_entry;
         // Without a branch: wins and losses come in no order that a processor could guess.
+        wins += u32::from(pnl > 0.0);
         let gain = at_least_zero(pnl);
-        let loss = gain - pnl;
-        s.wins += f64::from(u8::from(pnl > 0.0));
-        s.gain += gain;
-        s.gain2 += gain * gain;
-        s.loss += loss;
-        s.loss2 += loss * loss;
+        let side = [gain, gain - pnl];
+        for ((sum, sum2), value) in sides.iter_mut().zip(&mut sides2).zip(side) {
+            *sum += value;
+            *sum2 += value * value;
+        }
     }
+    let n = f64::from(u32::try_from(outcomes.len()).unwrap_or(u32::MAX));
     // The spread around the mean in a second pass: differences of large squares lose the digits that matter.
-    let mean = if s.n > 0.0 { s.ret / s.n } else { 0.0 };
-    for outcome in outcomes {
+    let mean = if n > 0.0 { ret / n } else { 0.0 };
+    let ret2 = outcomes.iter().fold(0.0, |sum, outcome| {
         let off = outcome.return_on_entry - mean;
-        s.ret2 += off * off;
-    }
-    s
+        sum + off * off
+    });
+    Sums { n, wins: f64::from(wins), ret, ret2, sides, sides2 }
+}
+
+/// A mean and its interval.
+fn mean_of(outcomes: &[Measured], n: f64, value: impl Fn(&Measured) -> f64) -> (f64, Option<(f64, f64)>) {
+    let (sum, sum2) = outcomes.iter().map(value).fold((0.0, 0.0), |(sum, sum2), x| (sum + x, sum2 + x * x));
+    (sum / n, mean_interval(sum / n, sum2, n))
 }
 
 /// 97.5 % quantile of the normal distribution.
@@ -93,9 +77,10 @@ fn profit_factor_interval(s: &Sums, factor: f64) -> Option<(f64, f64)> {
     if s.n < 2.0 {
         return None;
     }
-    let (gain, loss) = (s.gain / s.n, s.loss / s.n);
-    let var_gain = at_least_zero(s.gain2 - s.n * gain * gain) / (s.n - 1.0);
-    let var_loss = at_least_zero(s.loss2 - s.n * loss * loss) / (s.n - 1.0);
+    let ([gain, loss], [gain2, loss2]) = (s.sides, s.sides2);
+    let (gain, loss) = (gain / s.n, loss / s.n);
+    let var_gain = at_least_zero(gain2 - s.n * gain * gain) / (s.n - 1.0);
+    let var_loss = at_least_zero(loss2 - s.n * loss * loss) / (s.n - 1.0);
     let cov = -gain * loss * s.n / (s.n - 1.0);
     let variance = at_least_zero(var_gain + factor * factor * var_loss - 2.0 * factor * cov) / (s.n * loss * loss);
     let half = Z * variance.sqrt();
@@ -125,7 +110,7 @@ pub(super) fn live(metric: Metric, s: &Sums, outcomes: &[Measured], equity: f64)
             let rate = s.wins / s.n;
             Some((rate, Some(wilson_interval(rate, s.n))))
         }
-        Metric::AvgRr => Some((s.r / s.n, mean_interval(s.r / s.n, s.r2, s.n))),
+        Metric::AvgRr => Some(mean_of(outcomes, s.n, |outcome| outcome.r)),
         Metric::Sharpe => {
             let deviation = (s.ret2 / (s.n - 1.0)).sqrt();
             (deviation > 0.0).then(|| {
@@ -134,11 +119,12 @@ pub(super) fn live(metric: Metric, s: &Sums, outcomes: &[Measured], equity: f64)
                 (sharpe, Some((sharpe - half, sharpe + half)))
             })
         }
-        Metric::ProfitFactor => (s.loss > 0.0).then(|| {
-            let factor = s.gain / s.loss;
-            (factor, profit_factor_interval(s, factor))
-        }),
-        Metric::Expectancy => Some((s.pnl / s.n, mean_interval(s.pnl / s.n, s.pnl2, s.n))),
+        Metric::ProfitFactor => {
+            let [gain, loss] = s.sides;
+            let factor = gain / loss;
+            (loss > 0.0).then(|| (factor, profit_factor_interval(s, factor)))
+        }
+        Metric::Expectancy => Some(mean_of(outcomes, s.n, |outcome| outcome.pnl)),
         Metric::AvgReturn => {
             let half = Z * (s.ret2 / (s.n - 1.0) / s.n).sqrt();
             let mean = s.ret / s.n;

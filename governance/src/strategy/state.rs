@@ -4,6 +4,7 @@
 //! log can always be read, whatever rules once wrote it.
 
 use std::collections::BTreeMap;
+use std::mem::take;
 
 use serde::{Deserialize, Serialize};
 
@@ -132,38 +133,44 @@ pub(super) fn push_outcome(outcomes: &mut Vec<Measured>, closed: &ClosedTrade) {
 /// Applies one recorded event. `at` is when it was decided. What belongs to the system changes nothing here.
 #[must_use]
 pub fn evolve(mut state: State, event: &Event, at: Timestamp) -> State {
+    apply(&mut state, event, at);
+    state
+}
+
+/// [`evolve`] where the state stands: a large one is not moved for each of its events.
+pub fn apply(state: &mut State, event: &Event, at: Timestamp) {
     match event {
-        Event::StrategyRegistered { registration, level } => evolve_registered(&mut state, registration, *level, at),
+        Event::StrategyRegistered { registration, level } => evolve_registered(state, registration, *level, at),
         Event::BaselineRecorded(recorded) => state.baseline = Some(recorded.baseline.clone()),
-        Event::OrderReported(report) => evolve_reported(&mut state, report),
-        Event::TradeClosed(closed) => evolve_closed(&mut state, closed),
+        Event::OrderReported(report) => evolve_reported(state, report),
+        Event::TradeClosed(closed) => evolve_closed(state, closed),
         Event::DecisionMade(decision) => {
             let count =
                 Action::ALL.iter().zip(&mut state.totals.decisions).find(|(action, _)| **action == decision.action);
             if let Some((_, count)) = count {
                 *count = count.saturating_add(1);
             }
-            state.approvals = approval::evolve_decided(state.approvals, decision, at);
+            state.approvals = approval::evolve_decided(take(&mut state.approvals), decision, at);
         }
         Event::OrderApproved { order_id, by, .. } => {
-            state.approvals = approval::evolve_approved(state.approvals, order_id, by, at);
+            state.approvals = approval::evolve_approved(take(&mut state.approvals), order_id, by, at);
         }
         Event::OrderDeclined { order_id, .. } => {
-            state.approvals = approval::evolve_declined(state.approvals, order_id);
+            state.approvals = approval::evolve_declined(take(&mut state.approvals), order_id);
         }
         Event::MaturityTransitioned(transition) => {
             state.maturity = maturity::evolve(state.maturity, transition, at);
-            step(&mut state, at);
+            step(state, at);
         }
         Event::LevelSet { to, .. } => {
             state.maturity = maturity::State::entering(*to, at, state.maturity.evidence.equity);
-            step(&mut state, at);
+            step(state, at);
         }
         Event::HealthUpdated(health) => state.health = *health,
-        Event::DriftAlerted(alert) => state.drift = drift::evolve(state.drift, alert),
+        Event::DriftAlerted(alert) => state.drift = drift::evolve(take(&mut state.drift), alert),
         Event::TokenChanged(change) => {
-            state.approvals = approval::evolve_token(state.approvals, change);
-            state.tokens = token::evolve(state.tokens, change, at);
+            state.approvals = approval::evolve_token(take(&mut state.approvals), change);
+            state.tokens = token::evolve(take(&mut state.tokens), change, at);
         }
         Event::StrategyPaused { cause, by, reason } => {
             state.pauses.insert(*cause, Pause { by: by.clone(), since: at, reason: reason.clone() });
@@ -181,7 +188,6 @@ pub fn evolve(mut state: State, event: &Event, at: Timestamp) -> State {
         | Event::KillSwitchReleased { .. }
         | Event::ActorFaulted { .. } => {}
     }
-    state
 }
 
 fn evolve_registered(state: &mut State, registration: &Registration, level: Level, at: Timestamp) {
