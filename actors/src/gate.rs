@@ -13,6 +13,7 @@ use ephor_events::{StreamId, Version};
 use ephor_governance::ids::StrategyId;
 use ephor_governance::rejection::Rejection;
 use ephor_governance::strategy::Command;
+use foldhash::fast::RandomState;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::answer::Failure;
@@ -61,7 +62,7 @@ pub(crate) const MAILBOX: usize = 4_096;
 pub(crate) struct GateActor {
     shard: Rc<Shard>,
     receipts: Option<UnboundedReceiver<Receipts>>,
-    strategies: HashMap<StrategyId, Addr<StrategyActor>>,
+    strategies: HashMap<StrategyId, Addr<StrategyActor>, RandomState>,
 }
 
 impl GateActor {
@@ -73,7 +74,7 @@ impl GateActor {
         receipts: UnboundedReceiver<Receipts>,
     ) -> Self {
         let shard = Rc::new(Shard::new(number, view, around));
-        Self { shard, receipts: Some(receipts), strategies: HashMap::new() }
+        Self { shard, receipts: Some(receipts), strategies: HashMap::default() }
     }
 
     /// The strategy's actor, recovered from the log if it has none yet.

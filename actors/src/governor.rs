@@ -4,6 +4,7 @@ mod overview;
 
 pub use overview::{Loaded, Part};
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -15,7 +16,7 @@ use ephor_governance::gate::assess_kill;
 use ephor_governance::ids::StrategyId;
 use ephor_governance::units::Timestamp;
 use ephor_governance::{strategy, system};
-use ephor_snapshots::{Evolve, Keyframes, RestoreError, Restored, Spacing, restore};
+use ephor_snapshots::{Keyframes, RestoreError, Restored, Spacing, restore};
 use futures::future::join_all;
 use smol_str::SmolStr;
 use tokio::sync::mpsc::unbounded_channel;
@@ -28,7 +29,7 @@ use crate::journal::{Journal, JournalError, JournalThread};
 use crate::keeper::{Keeper, KeyframeCounts};
 use crate::measures::Counters;
 use crate::request::Request;
-use crate::shard::{DecideFn, Surroundings};
+use crate::shard::{ApplyFn, DecideFn, Surroundings};
 use crate::system::{Change, Published, SystemActor, View};
 
 /// How the house is built.
@@ -108,6 +109,12 @@ struct House {
     closing: AtomicBool,
 }
 
+impl House {
+    fn timed_out(&self) -> Failure {
+        Failure::TimedOut { millis: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX) }
+    }
+}
+
 /// A handle to the running house. Cheap to clone; every clone is the same house.
 #[derive(Clone)]
 pub struct Governor {
@@ -148,14 +155,14 @@ impl Governor {
     /// # Errors
     /// [`StartError`]; the log is closed again then.
     pub fn start(log: EventLog, config: &Config) -> Result<(Self, Threads), StartError> {
-        Self::start_with(log, config, strategy::decide, strategy::evolve)
+        Self::start_with(log, config, strategy::decide, strategy::apply)
     }
 
     pub(crate) fn start_with(
         log: EventLog,
         config: &Config,
         decide: DecideFn,
-        evolve: Evolve<strategy::State>,
+        apply: ApplyFn,
     ) -> Result<(Self, Threads), StartError> {
         let in_flight_max = config.in_flight_max.clamp(1, MAILBOX);
         let shards = config.shards.max(1);
@@ -169,7 +176,7 @@ impl Governor {
             keyframes.map(|keyframes| Keeper::start(keyframes.spaced(config.spacing), reader.clone(), journal.clone()));
         let (keeper, keeper_thread) = keeper.transpose()?.unzip();
         let around =
-            Surroundings { journal: journal.clone(), reader: reader.clone(), decide, evolve, keeper: keeper.clone() };
+            Surroundings { journal: journal.clone(), reader: reader.clone(), decide, apply, keeper: keeper.clone() };
         let Restored { state, version, at: last_at, folded } = SystemActor::recover(&around)?;
         let (view, keyframe) = (Arc::new(View { version, state }), Version(version.0 - folded));
         let policy_adopted = view.state.policy_adopted;
@@ -241,31 +248,21 @@ impl Governor {
     /// # Errors
     /// [`Failure`]; an order that meets one is blocked, for [`Failure::reason`].
     pub fn ask(&self, request: Request) -> impl Future<Output = Result<Recorded, Failure>> + Send + use<> {
-        let this = self.clone();
         let request = Arc::new(request);
         let begun = self.house.begun.load(Ordering::Acquire);
-        let mut sent = begun.then(|| this.send(request.clone(), 0));
+        let sent = begun.then(|| self.send(request.clone(), 0));
+        let this = self.clone();
         async move {
-            let house = this.house.clone();
-            let answered = async {
-                if sent.is_none() {
-                    this.begin(request.at).await?;
-                    sent = Some(this.send(request.clone(), 0));
-                }
-                let mut sent = sent.unwrap_or(Err(Failure::Stopped))?;
-                loop {
-                    let recorded = sent.answer.await.map_err(|_| Failure::Stopped)??;
-                    let view = house.published.read().unwrap_or_else(PoisonError::into_inner).clone();
-                    match overtaken_by_kill(&view, &request.strategy, &recorded) {
-                        Some(attempt) => {
-                            drop(sent.place);
-                            sent = this.send(request.clone(), attempt)?;
-                        }
-                        None => return Ok(recorded),
-                    }
-                }
+            let house = &*this.house;
+            let late = pin!(tokio::time::sleep(house.timeout));
+            let answered = pin!(this.answered(&request, sent));
+            // Not `timeout`: it would be as large as all it waits for once more, and is moved wherever this is.
+            let answer = tokio::select! {
+                biased;
+                answer = answered => answer,
+                () = late => Err(house.timed_out()),
             };
-            this.in_time(Instant::now(), answered).await.inspect_err(|failure| match failure {
+            answer.inspect_err(|failure| match failure {
                 Failure::Overloaded | Failure::Journal(JournalError::Full) => house.counters.refused(),
                 Failure::Journal(JournalError::Stopped { .. } | JournalError::Closed)
                 | Failure::Rejected(_)
@@ -275,6 +272,24 @@ impl Governor {
                 | Failure::TimedOut { .. }
                 | Failure::Stopped => {}
             })
+        }
+    }
+
+    async fn answered(&self, request: &Arc<Request>, sent: Option<Result<Sent, Failure>>) -> Result<Recorded, Failure> {
+        let mut sent = match sent {
+            Some(sent) => sent?,
+            None => {
+                // Once in the life of a log, and large: not to be carried by every question.
+                Box::pin(self.begin(request.at)).await?;
+                self.send(request.clone(), 0)?
+            }
+        };
+        loop {
+            let recorded = sent.answer.await.map_err(|_| Failure::Stopped)??;
+            let view = self.house.published.read().unwrap_or_else(PoisonError::into_inner);
+            let Some(attempt) = overtaken_by_kill(&view, &request.strategy, &recorded) else { return Ok(recorded) };
+            drop((view, sent.place));
+            sent = self.send(request.clone(), attempt)?;
         }
     }
 
@@ -344,8 +359,7 @@ impl Governor {
     /// The time-out runs on the asker's thread: a gate's own clock would not tick while it is blocked.
     async fn in_time<T>(&self, since: Instant, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         let timeout = self.house.timeout;
-        let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-        tokio::time::timeout_at(since + timeout, answer).await.unwrap_or(Err(Failure::TimedOut { millis }))
+        tokio::time::timeout_at(since + timeout, answer).await.unwrap_or_else(|_| Err(self.house.timed_out()))
     }
 
     /// What is recorded, to be read from any thread.

@@ -16,7 +16,8 @@ use ephor_governance::event::Event;
 use ephor_governance::ids::StrategyId;
 use ephor_governance::rejection::Rejection;
 use ephor_governance::strategy::{self, Command};
-use ephor_snapshots::{Evolve, Keyframes};
+use ephor_governance::units::Timestamp;
+use ephor_snapshots::Keyframes;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
@@ -35,13 +36,16 @@ pub(crate) type Receipts = Vec<Result<Position, JournalError>>;
 pub(crate) type DecideFn =
     fn(&strategy::State, &StrategyId, &Command, &strategy::Context<'_>) -> Result<Vec<Event>, Rejection>;
 
+/// How a state takes in an event; a value for the same reason.
+pub(crate) type ApplyFn = fn(&mut strategy::State, &Event, Timestamp);
+
 /// Everything an actor needs from outside its thread.
 #[derive(Clone)]
 pub(crate) struct Surroundings {
     pub(crate) journal: Journal,
     pub(crate) reader: Reader,
     pub(crate) decide: DecideFn,
-    pub(crate) evolve: Evolve<strategy::State>,
+    pub(crate) apply: ApplyFn,
     /// Where states are kept beside the log; `None` where the store did not open.
     pub(crate) keeper: Option<Keeper>,
 }

@@ -22,6 +22,7 @@ use ephor_governance::rejection::Rejection;
 use ephor_governance::strategy::{self, Command, Context as Standing};
 use ephor_governance::units::Timestamp;
 use ephor_snapshots::{RestoreError, Restored, restore};
+use foldhash::fast::RandomState;
 use smol_str::SmolStr;
 
 use crate::answer::{Failure, Recorded};
@@ -71,7 +72,7 @@ pub(crate) struct StrategyActor {
     /// The version of the newest keyframe that was saved or left to be saved.
     keyframe: Version,
     shard: Rc<Shard>,
-    under_way: HashMap<(u8, SmolStr), Ticket>,
+    under_way: HashMap<(u8, SmolStr), Ticket, RandomState>,
     /// The last ticket remembered there.
     newest: Option<Ticket>,
 }
@@ -81,15 +82,29 @@ impl StrategyActor {
     pub(crate) fn recover(id: StrategyId, shard: Rc<Shard>) -> Result<Self, RestoreError> {
         let stream = StreamId::new(id.as_str());
         let Restored { state, version, at, folded } =
-            restore(&shard.around.reader, shard.around.keyframes(), &stream, None, shard.around.evolve)?;
+            restore(&shard.around.reader, shard.around.keyframes(), &stream, None, |mut state, event, at| {
+                (shard.around.apply)(&mut state, event, at);
+                state
+            })?;
         let keyframe = Version(version.0 - folded);
-        Ok(Self { id, stream, state, version, last_at: at, keyframe, shard, under_way: HashMap::new(), newest: None })
+        Ok(Self {
+            id,
+            stream,
+            state,
+            version,
+            last_at: at,
+            keyframe,
+            shard,
+            under_way: HashMap::default(),
+            newest: None,
+        })
     }
 
     fn decide(&mut self, request: &Request, attempt: u32, reply: &mut Option<Reply>) -> Result<Decided, Failure> {
         let key = request.command.key();
         let at = request.at.max(self.last_at);
-        let view = self.shard.view.borrow().clone();
+        let shard = self.shard.clone();
+        let view = shard.view.borrow();
         let standing = Standing { at, system: &view.state };
         let mut attempt = attempt;
         if let Some((kind, id)) = &key
@@ -123,7 +138,7 @@ impl StrategyActor {
         self.version = Version(self.version.0 + events.len() as u64);
         self.last_at = at;
         for event in &*events {
-            self.state = (self.shard.around.evolve)(std::mem::take(&mut self.state), event, at);
+            (self.shard.around.apply)(&mut self.state, event, at);
         }
         if let Some((kind, id)) = key {
             self.remember((kind as u8, id), ticket);

@@ -449,7 +449,7 @@ fn troubled(
 fn a_panic_blocks_that_order_and_the_strategy_is_rebuilt_from_the_log_with_a_record_of_it() {
     run(async {
         let (governor, threads) =
-            Governor::start_with(EventLog::memory(), &config(), troubled as DecideFn, strategy::evolve).unwrap();
+            Governor::start_with(EventLog::memory(), &config(), troubled as DecideFn, strategy::apply).unwrap();
         given_autonomous(&governor, "alpha").await;
         given_autonomous(&governor, "sibling").await;
         let before = governor.inspect().await;
@@ -474,7 +474,7 @@ fn an_order_whose_answer_is_late_is_blocked_although_its_thread_is_stuck() {
     run(async {
         let config = Config { timeout: Duration::from_millis(100), ..config() };
         let (governor, threads) =
-            Governor::start_with(EventLog::memory(), &config, troubled as DecideFn, strategy::evolve).unwrap();
+            Governor::start_with(EventLog::memory(), &config, troubled as DecideFn, strategy::apply).unwrap();
         given_autonomous(&governor, "alpha").await;
         let late = governor.ask(check("alpha", order("slow", 1))).await.unwrap_err();
         assert_eq!(late.reason(), Reason::GateTimeout);
@@ -571,11 +571,11 @@ fn many_repeats_of_an_order_under_a_kill_are_decided_again_once() {
 }
 
 /// The fold, but a fault recorded as `o1` breaks it after the commit was handed over.
-fn brittle(state: strategy::State, event: &Event, at: Timestamp) -> strategy::State {
+fn brittle(state: &mut strategy::State, event: &Event, at: Timestamp) {
     if let Event::DecisionMade(decision) = event {
         assert_ne!(decision.order.id.as_str(), "breaks", "the fold failed");
     }
-    strategy::evolve(state, event, at)
+    strategy::apply(state, event, at);
 }
 
 #[test]

@@ -68,7 +68,7 @@ pub fn restore<S: Default + DeserializeOwned>(
     keyframes: Option<&Keyframes>,
     stream: &StreamId,
     upto: Option<Version>,
-    evolve: Evolve<S>,
+    evolve: impl Fn(S, &Event, Timestamp) -> S,
 ) -> Result<Restored<S>, RestoreError> {
     let read = |source| RestoreError::Read { stream: stream.clone(), source };
     let mut restored = keyframes

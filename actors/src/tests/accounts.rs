@@ -31,7 +31,7 @@ fn a_report_of_the_account_that_gets_no_place_in_time_is_refused_and_nothing_els
     run(async {
         let config = Config { timeout: Duration::from_millis(100), ..config() };
         let (governor, threads) =
-            Governor::start_with(EventLog::memory(), &config, troubled as DecideFn, strategy::evolve).unwrap();
+            Governor::start_with(EventLog::memory(), &config, troubled as DecideFn, strategy::apply).unwrap();
         given_autonomous(&governor, "alpha").await;
         // The gate stands still, so no change is adopted.
         let stuck = governor.ask(check("alpha", order("slow", 1)));

@@ -85,7 +85,7 @@ fn measures_count_what_was_written_and_what_was_refused() {
 fn a_gate_that_stands_still_has_no_heartbeat() {
     run(async {
         let (governor, threads) =
-            Governor::start_with(EventLog::memory(), &Config { shards: 2, ..config() }, troubled, strategy::evolve)
+            Governor::start_with(EventLog::memory(), &Config { shards: 2, ..config() }, troubled, strategy::apply)
                 .unwrap();
         let within = Duration::from_secs(5);
         assert_eq!(governor.heartbeat(within).await, []);
