@@ -175,7 +175,7 @@ pub fn apply(state: &mut State, event: &Event, at: Timestamp) {
         Event::StrategyPaused { cause, by, reason } => {
             state.pauses.insert(*cause, Pause { by: by.clone(), since: at, reason: reason.clone() });
         }
-        Event::FillRecorded { fill, netting } => evolve_filled(&mut state, fill, *netting),
+        Event::FillRecorded { fill, netting } => evolve_filled(state, fill, *netting),
         Event::UnattributedReceived(_) => state.unattributed = state.unattributed.saturating_add(1),
         Event::StrategyResumed { causes, .. } => state.pauses.retain(|cause, _| !causes.contains(cause)),
         Event::SignalReceived(_)
