@@ -13,8 +13,10 @@ use std::time::Duration;
 use ephor_actors::{Failure, Recorded};
 use ephor_events::Seq;
 use ephor_governance::rejection::Rejection;
+use ephor_governance::strategy::Command;
 use ephor_governance::units::Timestamp;
 use futures::StreamExt;
+use futures::future::{LocalBoxFuture, ready};
 use futures::stream::FuturesOrdered;
 use indicatif::ProgressBar;
 use smol_str::SmolStr;
@@ -22,7 +24,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::CliError;
 use super::rejects::{Raw, Rejects};
-use crate::input::{Asked, Entry, Input, Line, Lines, Parser, Refusal};
+use crate::formats::{Reading, recorded};
+use crate::input::{Asked, Entry, Input, Line, Lines, Refusal};
 use crate::store::{IN_FLIGHT_MAX, Session, bytes_bar};
 
 /// Lines read ahead of the governor.
@@ -57,6 +60,8 @@ pub(super) struct Fed {
     pub(super) recorded: u64,
     /// Lines that had been recorded before.
     pub(super) repeated: u64,
+    /// Reports that belong to no strategy.
+    pub(super) nobodys: u64,
     /// The time of the first line taken.
     pub(super) first: Option<Timestamp>,
     /// The first seq that a line of this input has in the log.
@@ -66,7 +71,7 @@ pub(super) struct Fed {
 /// A line on its way.
 struct Item {
     raw: Raw,
-    read: Result<Option<Entry>, Refusal>,
+    read: Result<Vec<Entry>, Refusal>,
     room: OwnedSemaphorePermit,
 }
 
@@ -77,12 +82,13 @@ enum Outcome {
     Answered(Result<Recorded, Failure>),
 }
 
+/// What a line came to, once it is known.
+type Answers = LocalBoxFuture<'static, (Raw, Outcome)>;
 /// What comes from the reading thread.
 type Incoming = Result<Item, std::io::Error>;
 
-fn read_all(input: Input, parser: Parser, to: &mpsc::Sender<Incoming>) {
+fn read_all(input: Input, mut reader: Reading, to: &mpsc::Sender<Incoming>) {
     let room = Arc::new(Semaphore::new(KIB_AHEAD));
-    let mut parser = parser;
     let mut lines = Lines::new(input.bytes);
     loop {
         let (number, line) = match lines.next() {
@@ -96,7 +102,7 @@ fn read_all(input: Input, parser: Parser, to: &mpsc::Sender<Incoming>) {
         };
         let (bytes, length, read) = match line {
             Line::Whole(bytes) => {
-                let read = parser.line(&bytes);
+                let read = recorded::read(&mut reader, &bytes);
                 (bytes, None, read)
             }
             Line::TooLong { start, bytes } => (start, Some(bytes), Err(Refusal::too_long(bytes))),
@@ -110,32 +116,38 @@ fn read_all(input: Input, parser: Parser, to: &mpsc::Sender<Incoming>) {
     }
 }
 
+/// What is fed to the governor.
+pub(super) struct Feed<'a> {
+    /// Its bytes.
+    pub(super) input: Input,
+    /// What they came from.
+    pub(super) path: &'a Path,
+    /// Reads its lines.
+    pub(super) reader: Reading,
+    /// Whether it ends at the first line that cannot be taken.
+    pub(super) strict: bool,
+}
+
 /// Feeds an input to the governor.
 ///
 /// # Errors
 /// What could not be read, recorded or written; what was answered before is recorded.
-pub(super) async fn feed(
-    session: &Session,
-    input: Input,
-    path: &Path,
-    strict: bool,
-    rejects: &mut Rejects,
-) -> Result<Fed, CliError> {
+pub(super) async fn feed(session: &Session, feed: Feed<'_>, rejects: &mut Rejects) -> Result<Fed, CliError> {
+    let Feed { input, path, reader, strict } = feed;
     let (to, mut incoming) = mpsc::channel(LINES_AHEAD);
     let (size, position) = (input.size, input.read.clone());
-    let parser = Parser::new(crate::store::now);
-    let reading = std::thread::Builder::new().name("input".to_owned()).spawn(move || read_all(input, parser, &to));
+    let reading = std::thread::Builder::new().name("input".to_owned()).spawn(move || read_all(input, reader, &to));
     reading.map_err(|source| CliError::File { doing: "start reading", path: path.to_owned(), source })?;
 
     let bar = size.map_or_else(ProgressBar::hidden, |size| bytes_bar(size, "governing"));
     let window = if strict { 1 } else { IN_FLIGHT_MAX };
     let mut tally = Tally {
-        fed: Fed { ended: Ended::Input, lines: 0, recorded: 0, repeated: 0, first: None, first_seq: None },
+        fed: Fed { ended: Ended::Input, lines: 0, recorded: 0, repeated: 0, nobodys: 0, first: None, first_seq: None },
         strict,
         rejects,
         failed: None,
     };
-    let mut under_way = FuturesOrdered::new();
+    let mut under_way: FuturesOrdered<Answers> = FuturesOrdered::new();
     let mut stop = std::pin::pin!(stop_asked());
     let mut tick = tokio::time::interval(Duration::from_millis(125));
     let mut ends = false;
@@ -170,48 +182,69 @@ pub(super) async fn feed(
                 continue;
             }
         };
-        let asked = match read {
-            Ok(Some(entry)) => {
-                let at = entry.ts;
-                if tally.fed.first.is_none() {
-                    tally.fed.first = Some(entry.ts);
-                    session.governor.begin(at).await.map_err(|failure| stopped(raw.number, failure))?;
+        let entries = match read {
+            Ok(entries) => entries,
+            Err(refusal) => {
+                under_way.push_back(Box::pin(ready((raw, Outcome::Refused(refusal)))) as Answers);
+                continue;
+            }
+        };
+        let mut asked: Vec<LocalBoxFuture<'static, Result<Recorded, Failure>>> = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let at = entry.ts;
+            if tally.fed.first.is_none() {
+                tally.fed.first = Some(at);
+                session.governor.begin(at).await.map_err(|failure| stopped(raw.number, failure))?;
+            }
+            match entry.asked {
+                Asked::Strategy(request) => {
+                    tally.fed.nobodys += u64::from(matches!(request.command, Command::RecordUnattributed(_)));
+                    asked.push(Box::pin(session.governor.ask(ephor_actors::Request { at, ..*request })));
                 }
-                match entry.asked {
-                    Asked::Strategy(request) => Ok(session.governor.ask(ephor_actors::Request { at, ..*request })),
-                    Asked::Account(account) => {
-                        // Every decision before it must stand on the account before it.
-                        while let Some((raw, outcome)) = under_way.next().await {
-                            ends |= tally.settle(&raw, outcome)?;
-                        }
-                        if ends {
-                            continue;
-                        }
-                        let trace = SmolStr::new(account.id.as_str());
-                        let command = ephor_governance::system::Command::UpdateAccount(account);
-                        let answer = session.governor.change(command, at, trace, Some(entry.ts)).await;
-                        ends |= tally.settle(&raw, Outcome::Answered(answer))?;
-                        continue;
+                Asked::Account(account) => {
+                    // Every decision before it must stand on the account before it.
+                    while let Some((raw, outcome)) = under_way.next().await {
+                        ends |= tally.settle(&raw, outcome)?;
                     }
+                    if ends {
+                        break;
+                    }
+                    let trace = SmolStr::new(account.id.as_str());
+                    let command = ephor_governance::system::Command::UpdateAccount(account);
+                    let answer = session.governor.change(command, at, trace, Some(at)).await;
+                    asked.push(Box::pin(ready(answer)));
                 }
             }
-            Ok(None) => Err(Outcome::Blank),
-            Err(refusal) => Err(Outcome::Refused(refusal)),
-        };
-        under_way.push_back(async move {
-            let outcome = match asked {
-                Ok(asked) => Outcome::Answered(asked.await),
-                Err(known) => known,
-            };
-            drop(room);
-            (raw, outcome)
-        });
+        }
+        if !ends {
+            under_way.push_back(Box::pin(async move {
+                let outcome = together(futures::future::join_all(asked).await);
+                drop(room);
+                (raw, outcome)
+            }));
+        }
     }
     bar.finish_and_clear();
     match tally.failed {
         Some(error) => Err(error),
         None => Ok(tally.fed),
     }
+}
+
+/// What the reports of one line came to: the first that was not taken, else the first that was new.
+fn together(answers: Vec<Result<Recorded, Failure>>) -> Outcome {
+    let mut found: Option<Result<Recorded, Failure>> = None;
+    for answer in answers {
+        let better = match (&found, &answer) {
+            (None, _) | (Some(Ok(_)), Err(_)) => true,
+            (Some(Err(_)), _) => false,
+            (Some(Ok(before)), Ok(recorded)) => before.repeat && !recorded.repeat,
+        };
+        if better {
+            found = Some(answer);
+        }
+    }
+    found.map_or(Outcome::Blank, Outcome::Answered)
 }
 
 /// What the lines came to, in their order.

@@ -13,6 +13,7 @@ mod export;
 mod feed;
 mod flags;
 mod history;
+mod import;
 mod keys;
 mod kill;
 mod operator;
@@ -72,6 +73,7 @@ pub struct Global {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Args),
+    Import(import::Args),
     Serve(serve::Args),
     Strategies(strategies::Args),
     State(state::Args),
@@ -110,6 +112,7 @@ pub fn main() -> ExitCode {
     let global = &cli.global;
     let done = match &cli.command {
         Command::Run(args) => run::run(global, args),
+        Command::Import(args) => import::run(global, args),
         Command::Serve(args) => serve::run(global, args),
         Command::Strategies(args) => strategies::run(global, args),
         Command::State(args) => state::run(global, args),

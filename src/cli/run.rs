@@ -10,7 +10,9 @@ use super::print::{self, BAD, WARN, styled};
 use super::rejects::Rejects;
 use super::summary::{Counts, Summary};
 use super::{CliError, Exit, Global};
-use crate::input;
+use crate::formats::Reading;
+use crate::input::{self, Input};
+use crate::settings;
 use crate::store::{self, Terms};
 
 /// Govern a recorded stream: signals, orders, closed trades, baselines, account states
@@ -35,14 +37,35 @@ pub(super) struct Args {
 pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
     let started = Instant::now();
     let path = &args.input;
-    let opened = input::open(path).map_err(|source| unreadable(path, source))?;
+    let input = input::open(path).map_err(|source| unreadable(path, source))?;
+    let reader = Reading::recorded(&settings::Reading::default(), store::now);
+    govern(global, Stream { input, path, reader, strict: args.strict, rejects: args.rejects.as_deref() }, started)
+}
+
+/// A recorded stream, and how it is to be taken.
+pub(super) struct Stream<'a> {
+    /// Its bytes.
+    pub(super) input: Input,
+    /// What they came from.
+    pub(super) path: &'a Path,
+    /// Reads its lines.
+    pub(super) reader: Reading,
+    /// Whether it ends at the first line that cannot be taken.
+    pub(super) strict: bool,
+    /// Where such lines go.
+    pub(super) rejects: Option<&'a Path>,
+}
+
+/// Governs a stream and says what it came to.
+pub(super) fn govern(global: &Global, stream: Stream<'_>, started: Instant) -> Result<Exit, CliError> {
+    let Stream { input, path, reader, strict, rejects } = stream;
     // One request at a time need not wait for the disk each time: closing brings the log there before we end.
-    let durability = args.strict.then_some(Durability::Written);
+    let durability = strict.then_some(Durability::Written);
     let terms = Terms { creates: true, durability };
     let (fed, summary) = store::govern(global, terms, async |session| {
-        let mut rejects = Rejects::begin(args.rejects.as_deref(), &global.data, path)?;
+        let mut rejects = Rejects::begin(rejects, &global.data, path)?;
         let before = session.governor.reader().head();
-        let fed = feed::feed(&session, opened, path, args.strict, &mut rejects).await?;
+        let fed = feed::feed(&session, feed::Feed { input, path, reader, strict }, &mut rejects).await?;
         let head = session.governor.reader().head();
         let counts = Counts {
             lines: fed.lines,
@@ -60,6 +83,13 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
         let summary = Summary::read(session.governor.reader(), states, fed.first_seq, counts)?;
         Ok((fed, summary))
     })?;
+    if fed.nobodys > 0 {
+        let nobodys = fed.nobodys;
+        print::note(format_args!(
+            "{}: {nobodys} reports belong to no strategy; they are kept: ephor events --stream UNATTRIBUTED",
+            styled(WARN, "unattributed")
+        ));
+    }
     let summary = summary.within(started.elapsed());
     if global.json {
         print::json(&summary)?;
@@ -87,7 +117,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
     }
 }
 
-fn unreadable(path: &Path, source: std::io::Error) -> CliError {
+pub(super) fn unreadable(path: &Path, source: std::io::Error) -> CliError {
     if source.kind() == std::io::ErrorKind::NotFound {
         return CliError::usage(format!("there is no file {}", path.display()));
     }

@@ -60,7 +60,7 @@ impl<'de> Deserialize<'de> for Fields<'de> {
 }
 
 /// A value as an error shows it.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut shown: String = text.chars().take(QUOTED_MAX).collect();
     if shown.len() < text.len() {
         shown.push('…');
@@ -107,6 +107,33 @@ impl<'a> Fields<'a> {
         self.values.get(name).map(|raw| raw.get()).filter(|text| *text != "null")
     }
 
+    /// The names of all fields, in order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(|name| &**name)
+    }
+
+    /// A field of any name as it was written.
+    pub(crate) fn raw(&self, name: &str) -> Option<&'a str> {
+        self.values.get(name).map(|raw| raw.get())
+    }
+
+    /// The only field there is, with its value as it was written.
+    pub(crate) fn alone(&self) -> Option<(&str, &'a str)> {
+        let (name, raw) = self.values.first_key_value()?;
+        (self.values.len() == 1).then(|| (&**name, raw.get()))
+    }
+
+    /// The text of a field, or of a field of an object in it (`order.client_order_id`); a number as it was written.
+    pub(crate) fn at(&self, path: &str) -> Option<Cow<'a, str>> {
+        let (name, deeper) = path.split_once('.').map_or((path, None), |(name, deeper)| (name, Some(deeper)));
+        let raw = self.values.get(name)?.get();
+        match deeper {
+            Some(deeper) => serde_json::from_str::<Self>(raw).ok()?.at(deeper),
+            None if raw.starts_with('"') => serde_json::from_str(raw).ok().map(|Borrowed(text)| text),
+            None => (!raw.starts_with(['{', '[', 'n'])).then_some(Cow::Borrowed(raw)),
+        }
+    }
+
     /// The text of a field, `None` where it is missing or null.
     pub(crate) fn text(&self, name: &'static str) -> Result<Option<Cow<'a, str>>, Refusal> {
         self.text_within(name, TEXT_BYTES_MAX)
@@ -137,25 +164,7 @@ impl<'a> Fields<'a> {
     pub(crate) fn amount(&self, name: &'static str, range: Range) -> Result<Option<Amount>, Refusal> {
         let Some(raw) = self.value(name) else { return Ok(None) };
         let text = if raw.starts_with('"') { self.text(name)?.unwrap_or_default() } else { Cow::Borrowed(raw) };
-        let amount = exact(&text).map_err(|error| match error {
-            AmountError::NotANumber { .. } => {
-                let problem = format!("expected a decimal number, found {}", quoted(raw));
-                Refusal::field(Code::FieldMalformed, name, problem)
-            }
-            AmountError::DoesNotFit { .. } => {
-                let problem = format!("decimal does not fit in 28 digits: {}", quoted(&text));
-                Refusal::field(Code::DecimalDoesNotFit, name, problem)
-            }
-        })?;
-        let wrong = match range {
-            Range::Any => None,
-            Range::AtLeastZero => amount.is_negative().then_some("must not be negative"),
-            Range::AboveZero => (!amount.is_positive()).then_some("must be above 0"),
-        };
-        match wrong {
-            Some(wrong) => Err(Refusal::field(Code::FieldOutOfRange, name, format!("{wrong}, found {amount}"))),
-            None => Ok(Some(amount)),
-        }
+        amount_of(name, &text, raw, range).map(Some)
     }
 
     /// An instant.
@@ -226,6 +235,16 @@ impl<'a> Fields<'a> {
         Ok(Some(values.into_iter().map(RawValue::get).collect()))
     }
 
+    /// The objects of a list.
+    pub(crate) fn objects(&self, name: &'static str) -> Result<Option<Vec<Self>>, Refusal> {
+        let Some(values) = self.list(name)? else { return Ok(None) };
+        let read = |raw: &'a str| {
+            let wrong = |refusal: Refusal| Refusal::field(refusal.code, name, refusal.problem);
+            Self::of(raw).map_err(wrong)
+        };
+        values.into_iter().map(read).collect::<Result<_, _>>().map(Some)
+    }
+
     /// The one text that stands for a value of any shape: names in order, no white space, numbers as written.
     pub(crate) fn canonical(&self, name: &'static str) -> Result<String, Refusal> {
         let mut text = String::new();
@@ -243,6 +262,29 @@ pub(crate) fn required<T>(name: &'static str, value: Result<Option<T>, Refusal>)
 /// A field that must be there and is not.
 pub(crate) fn missing(name: &'static str) -> Refusal {
     Refusal::field(Code::FieldMissing, name, "missing")
+}
+
+/// An exact amount out of a field's text; `shown` is what an error repeats.
+pub(crate) fn amount_of(name: &'static str, text: &str, shown: &str, range: Range) -> Result<Amount, Refusal> {
+    let amount = exact(text).map_err(|error| match error {
+        AmountError::NotANumber { .. } => {
+            let problem = format!("expected a decimal number, found {}", quoted(shown));
+            Refusal::field(Code::FieldMalformed, name, problem)
+        }
+        AmountError::DoesNotFit { .. } => {
+            let problem = format!("decimal does not fit in 28 digits: {}", quoted(text));
+            Refusal::field(Code::DecimalDoesNotFit, name, problem)
+        }
+    })?;
+    let wrong = match range {
+        Range::Any => None,
+        Range::AtLeastZero => amount.is_negative().then_some("must not be negative"),
+        Range::AboveZero => (!amount.is_positive()).then_some("must be above 0"),
+    };
+    match wrong {
+        Some(wrong) => Err(Refusal::field(Code::FieldOutOfRange, name, format!("{wrong}, found {amount}"))),
+        None => Ok(amount),
+    }
 }
 
 /// A decimal number without a digit lost.

@@ -11,9 +11,9 @@ mod parse;
 mod refusal;
 mod source;
 
-pub(crate) use fields::{Fields, Range, required};
+pub(crate) use fields::{Fields, Range, amount_of, quoted, required};
 pub use lines::{LINE_BYTES_MAX, Line, Lines, SHOWN_BYTES};
 pub use parse::{Asked, Check, Entry, Parser};
-pub(crate) use parse::{SIDES, text};
+pub(crate) use parse::{SIDES, plausible, text};
 pub use refusal::{Code, Refusal};
 pub use source::{Input, open};

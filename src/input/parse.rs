@@ -228,16 +228,7 @@ impl Parser {
 
     /// A required time that recorded trading can have.
     fn moment(&self, fields: &Fields<'_>, name: &'static str) -> Result<Timestamp, Refusal> {
-        let at = required(name, fields.time(name))?;
-        if at < EARLIEST {
-            let problem = format!("must not be before {EARLIEST}, found {at}");
-            return Err(Refusal::field(Code::FieldOutOfRange, name, problem));
-        }
-        if at > (self.now)().plus_seconds(AHEAD_SECONDS_MAX) {
-            let problem = format!("must not be more than a day ahead of now, found {at}");
-            return Err(Refusal::field(Code::FieldOutOfRange, name, problem));
-        }
-        Ok(at)
+        plausible(name, required(name, fields.time(name))?, self.now)
     }
 
     fn fill(&self, fields: &Fields<'_>, id: SourceId, ts: Timestamp) -> Result<Command, Refusal> {
@@ -289,6 +280,19 @@ impl Parser {
             order_id: fields.id("order_id")?,
         }))
     }
+}
+
+/// A time that recorded trading can have.
+pub(crate) fn plausible(name: &'static str, at: Timestamp, now: fn() -> Timestamp) -> Result<Timestamp, Refusal> {
+    if at < EARLIEST {
+        let problem = format!("must not be before {EARLIEST}, found {at}");
+        return Err(Refusal::field(Code::FieldOutOfRange, name, problem));
+    }
+    if at > now().plus_seconds(AHEAD_SECONDS_MAX) {
+        let problem = format!("must not be more than a day ahead of now, found {at}");
+        return Err(Refusal::field(Code::FieldOutOfRange, name, problem));
+    }
+    Ok(at)
 }
 
 fn registration(fields: &Fields<'_>, id: SourceId) -> Result<Command, Refusal> {

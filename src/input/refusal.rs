@@ -17,6 +17,8 @@ pub enum Code {
     LineNotJson,
     /// JSON, but not an object.
     LineNotObject,
+    /// Not a message of FIX.
+    LineNotFix,
     /// A type that is not governed.
     TypeUnknown,
     /// A field that must be there is not.
@@ -52,6 +54,7 @@ impl Code {
             Self::LineNotUtf8 => "LINE_NOT_UTF8",
             Self::LineNotJson => "LINE_NOT_JSON",
             Self::LineNotObject => "LINE_NOT_OBJECT",
+            Self::LineNotFix => "LINE_NOT_FIX",
             Self::TypeUnknown => "TYPE_UNKNOWN",
             Self::FieldMissing => "FIELD_MISSING",
             Self::FieldUnknown => "FIELD_UNKNOWN",

@@ -205,7 +205,7 @@ impl ResponseError for Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let status = match refusal.code {
-            Code::LineNotUtf8 | Code::LineNotJson | Code::LineNotObject => StatusCode::BAD_REQUEST,
+            Code::LineNotUtf8 | Code::LineNotJson | Code::LineNotObject | Code::LineNotFix => StatusCode::BAD_REQUEST,
             Code::LineTooLong => StatusCode::PAYLOAD_TOO_LARGE,
             Code::StrategyUnknown => StatusCode::NOT_FOUND,
             Code::IdReused | Code::RuleRefused => StatusCode::CONFLICT,

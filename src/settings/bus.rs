@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use ephor_governance::fill::Netting;
+use ephor_governance::ids::StrategyId;
 use serde::{Deserialize, Serialize};
 
-use super::Mqtt;
+use super::{Mqtt, Rule};
 use crate::formats::Format;
 
 /// Connections to message buses, a list for each kind.
@@ -36,6 +38,12 @@ pub struct Jsonl {
 pub struct Reading {
     /// What they are written in.
     pub format: Format,
+    /// The strategy that all of them are of.
+    pub strategy: Option<StrategyId>,
+    /// How each is tied to a strategy, in order: the first that matches says whose it is.
+    pub rules: Vec<Rule>,
+    /// How executions are matched into round trips, where a source reports nothing else.
+    pub netting: Netting,
     /// How often a message that cannot be taken is tried before it is put apart.
     pub attempts_max: u32,
     /// Messages under way at once.
@@ -44,6 +52,13 @@ pub struct Reading {
 
 impl Default for Reading {
     fn default() -> Self {
-        Self { format: Format::default(), attempts_max: 3, pending_max: 512 }
+        Self {
+            format: Format::default(),
+            strategy: None,
+            rules: Vec::new(),
+            netting: Netting::default(),
+            attempts_max: 3,
+            pending_max: 512,
+        }
     }
 }

@@ -93,6 +93,14 @@ fn bus(bus: &Bus) -> Result<(), Unfit> {
 }
 
 fn reading(field: &'static str, reading: &Reading) -> Result<(), Unfit> {
+    let tied = reading.strategy.is_some() || !reading.rules.is_empty();
+    if tied && reading.format.is_own() {
+        let format = reading.format.as_str();
+        return unfit(
+            field,
+            format!("messages of the format {format} name their strategy: leave out strategy and rules"),
+        );
+    }
     within(field, reading.attempts_max, 1..=1_000)?;
     within(field, reading.pending_max, 1..=4_096)
 }

@@ -231,3 +231,19 @@ fn a_password_in_an_address_is_refused_and_not_repeated() {
         assert!(said.contains("must not hold a user or a password") && !said.contains("hunter2"), "{said}");
     }
 }
+
+#[test]
+fn a_rule_of_attribution_that_makes_no_sense_is_named_with_its_line() {
+    let file = "[[bus.jsonl]]\nname = \"a\"\npath = \"x\"\n[bus.jsonl.reading]\nformat = \"fix\"\n";
+    let said = refused(&format!("{file}[[bus.jsonl.reading.rules]]\nclient_order_id = \"(\"\n"));
+    assert!(
+        said.starts_with("settings ephor.toml: line ") && said.contains("the rule by client_order_id \"(\""),
+        "{said}"
+    );
+    let said = refused(&format!("{file}[[bus.jsonl.reading.rules]]\naccount = \"1\"\nstrategy = \"system\"\n"));
+    assert!(said.contains("reserved"), "{said}");
+    let rules = "[[bus.jsonl.reading.rules]]\naccount = \"1\"\nstrategy = \"A\"\n";
+    assert_eq!(taken(&format!("{file}{rules}"), &[]).bus.jsonl[0].reading.rules.len(), 1);
+    let said = refused(&format!("{file}{rules}").replace("fix", "ephor"));
+    assert!(said.contains("messages of the format ephor name their strategy: leave out strategy and rules"), "{said}");
+}
