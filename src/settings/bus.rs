@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Nats;
 use crate::formats::Format;
 
 /// Connections to message buses, a list for each kind.
@@ -12,6 +13,8 @@ use crate::formats::Format;
 pub struct Bus {
     /// Files of lines that grow.
     pub jsonl: Vec<Jsonl>,
+    /// NATS servers with JetStream.
+    pub nats: Vec<Nats>,
 }
 
 /// A file of lines that somebody else appends to.

@@ -8,6 +8,7 @@
 mod bus;
 mod canary;
 mod checks;
+mod nats;
 mod server;
 mod sources;
 mod storage;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bus::{Bus, Jsonl, Reading};
 pub use canary::{Canary, Feed, Http, Tcp};
+pub use nats::{Discard, Nats, NatsAuth, NatsDead, NatsEvents, NatsInput, NatsOrders, NatsTls, Retention, StreamLimits};
 pub use server::{Limits, Server, Tls};
 pub use sources::{Effective, Flag, Origin, SettingsError, Sources};
 pub use storage::{Log, LogBackend, LogDurability, Snapshots};
