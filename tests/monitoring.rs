@@ -4,6 +4,7 @@
 
 #[expect(dead_code, reason = "each test uses its part")]
 mod cli;
+mod installed;
 #[expect(dead_code, reason = "each test uses its part")]
 mod served;
 
@@ -13,43 +14,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use installed::program;
 use serde_json::Value;
 use served::Served;
-
-/// Where a program is installed.
-fn installed(name: &str) -> Option<PathBuf> {
-    let paths = std::env::var_os("PATH")?;
-    std::env::split_paths(&paths).map(|dir| dir.join(name)).find(|path| path.is_file())
-}
-
-/// A program of a package, unpacked beside the tests' own files; nothing is installed and no service started.
-fn unpacked(name: &str, package: &str) -> PathBuf {
-    if let Some(path) = installed(name) {
-        return path;
-    }
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(package);
-    let program = dir.join("usr/bin").join(name);
-    if !program.is_file() {
-        let fresh = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let apt = |args: &[&str]| Command::new("apt-get").args(args).current_dir(fresh.path()).output();
-        let fetched = || apt(&["download", "--quiet", package]).is_ok_and(|done| done.status.success());
-        if !fetched() {
-            // The list of packages may never have been fetched on this machine.
-            drop(apt(&["update", "--quiet"]));
-            assert!(
-                fetched(),
-                "{name} is not installed, and apt-get cannot download the package {package} that has it"
-            );
-        }
-        let archive = std::fs::read_dir(fresh.path()).unwrap().next().unwrap().unwrap().path();
-        let whole = fresh.path().join("whole");
-        let done = Command::new("dpkg").arg("-x").args([&archive, &whole]).output().unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        // Where another test was faster, its copy is as good.
-        drop(std::fs::rename(&whole, &dir));
-    }
-    program
-}
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/monitoring").join(name)
@@ -62,7 +29,7 @@ fn text(name: &str) -> String {
 /// What the service serves, as Prometheus would read it.
 #[track_caller]
 fn check_metrics(served: &str) {
-    let mut command = Command::new(unpacked("promtool", "prometheus"));
+    let mut command = Command::new(program("usr/bin/promtool", "prometheus"));
     command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(served.as_bytes()).unwrap();
@@ -73,7 +40,7 @@ fn check_metrics(served: &str) {
 
 #[track_caller]
 fn promtool(args: &[&str]) {
-    let done = Command::new(unpacked("promtool", "prometheus")).args(args).current_dir(file("")).output().unwrap();
+    let done = Command::new(program("usr/bin/promtool", "prometheus")).args(args).current_dir(file("")).output().unwrap();
     let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "promtool {args:?}: {said}");
 }

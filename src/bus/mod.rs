@@ -7,6 +7,8 @@
 //! Invariant: a message is settled as [`Outcome::Done`] only when what it reports is durable in the log.
 
 pub mod jsonl;
+pub mod nats;
+pub mod outward;
 pub mod pump;
 mod start;
 mod status;

@@ -44,6 +44,27 @@ pub struct Nats {
     pub reading: Reading,
 }
 
+impl Nats {
+    /// A server of which no more is known than where it is.
+    #[must_use]
+    pub fn at(url: &str) -> Self {
+        Self {
+            name: url.to_owned(),
+            servers: vec![url.to_owned()],
+            auth: None,
+            tls: None,
+            take: true,
+            publish: false,
+            answer: false,
+            input: NatsInput::default(),
+            dead: NatsDead::default(),
+            events: NatsEvents::default(),
+            orders: NatsOrders::default(),
+            reading: Reading::default(),
+        }
+    }
+}
+
 const fn yes() -> bool {
     true
 }

@@ -7,14 +7,16 @@ mod events;
 mod input;
 mod line;
 mod orders;
+mod publisher;
+mod streams;
 mod subject;
-#[cfg(test)]
-mod tests;
 
 pub use events::Events;
 pub use input::Input;
 pub use line::Line;
 pub use orders::Orders;
+pub use publisher::Publisher;
+pub use streams::{Done, Step, look, set_up};
 pub use subject::{decode, encode};
 
 use std::error::Error;

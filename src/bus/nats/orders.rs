@@ -3,7 +3,9 @@
 //! Whoever the NATS server lets publish on the subject may ask. A request without a reply subject is not looked at:
 //! nobody would hear what was decided.
 
-use actix_web::web;
+use std::time::Duration;
+
+use actix_web::{ResponseError, web};
 use async_nats::{HeaderMap, Message};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -12,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::input::one_line;
 use super::{Line, failed, said};
 use crate::bus::{BusError, Status};
-use crate::follow::Waits;
+use crate::follow::{WAIT_FIRST, WAIT_MAX, jittered};
 use crate::serve::app::App;
 use crate::serve::headers::{given_key, trace_in};
 use crate::serve::orders;
@@ -41,15 +43,15 @@ impl Orders {
 
     /// Answers until told to stop; what was asked by then is answered.
     pub async fn run(self, app: web::Data<App>, stop: CancellationToken) {
-        let mut waits = Waits::default();
-        while !stop.is_cancelled() {
+        let mut wait = WAIT_FIRST;
+        loop {
             let answered = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 line = Line::open(&self.settings) => line,
             };
             let answered = match answered {
-                Ok(line) => self.answer_all(&line, &app, &stop, &mut waits).await,
+                Ok(line) => self.answer_all(&line, &app, &stop, &mut wait).await,
                 Err(error) => Err(error),
             };
             let Err(error) = answered else { return };
@@ -58,8 +60,9 @@ impl Orders {
             self.status.broken(error);
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = waits.wait() => {}
+                () = tokio::time::sleep(jittered(wait)) => {}
             }
+            wait = (wait * 2).min(WAIT_MAX);
         }
     }
 
@@ -68,13 +71,13 @@ impl Orders {
         line: &Line,
         app: &web::Data<App>,
         stop: &CancellationToken,
-        waits: &mut Waits,
+        wait: &mut Duration,
     ) -> Result<(), BusError> {
         let (subject, queue) = (self.settings.orders.subject.clone(), self.settings.orders.queue.clone());
         let mut asked = line.client.queue_subscribe(subject, queue).await.map_err(failed("listen for orders"))?;
         line.client.flush().await.map_err(failed("listen for orders"))?;
         self.status.connected();
-        waits.reset();
+        *wait = WAIT_FIRST;
         let mut under_way = FuturesUnordered::new();
         let mut listening = true;
         while listening || !under_way.is_empty() {
@@ -129,7 +132,7 @@ fn written(answer: Result<Vec<u8>, Problem>) -> (HeaderMap, Vec<u8>) {
         Err(problem) => {
             headers.insert("Content-Type", MEDIA_TYPE);
             // As NATS services do.
-            headers.insert("Nats-Service-Error-Code", problem.status().as_u16().to_string().as_str());
+            headers.insert("Nats-Service-Error-Code", problem.status_code().as_u16().to_string().as_str());
             headers.insert("Nats-Service-Error", one_line(problem.code()).as_str());
             let body = serde_json::to_vec(&problem).unwrap_or_default();
             (headers, body)
