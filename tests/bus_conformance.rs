@@ -15,7 +15,7 @@ use ephor::bus::jsonl::Growing;
 use ephor::bus::{Delivery, Inbound, Outcome, Source, nats};
 use ephor::follow::Checkpoint;
 use ephor::settings;
-use ephor_events::{EventLog, Options};
+use ephor_events::EventLog;
 use servers::runtime;
 
 /// How long a message that must come may take, and how long one that must not come is waited for.
