@@ -119,12 +119,15 @@ impl Nats {
         })
     }
 
-    /// Publishes lines, each with this many copies of it, and waits until they are kept.
+    /// Publishes messages and waits until they are kept.
     pub(crate) fn publish(&self, subject: &str, payloads: impl IntoIterator<Item = String>) {
         self.with_streams(|streams| async move {
-            let mut under_way = Vec::new();
+            let mut under_way = std::collections::VecDeque::new();
             for payload in payloads {
-                under_way.push(streams.publish(subject.to_owned(), payload.into()).await.unwrap());
+                under_way.push_back(streams.publish(subject.to_owned(), payload.into()).await.unwrap());
+                if under_way.len() > 1_000 {
+                    under_way.pop_front().unwrap().await.unwrap();
+                }
             }
             for ack in under_way {
                 ack.await.unwrap();
