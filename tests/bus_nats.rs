@@ -202,9 +202,13 @@ fn deliveries_that_come_twice_and_out_of_order_lose_nothing_and_double_nothing()
     let nats = Nats::new();
     let served = serve(&nats, "[bus.nats.reading]\nattempts_max = 100\n");
     let lines = demo_lines();
-    let mut shuffled: Vec<_> = lines.lines().chain(lines.lines()).map(str::to_owned).collect();
-    for index in (1..shuffled.len()).rev() {
-        shuffled.swap(index, usize::try_from(scattered(index as u64, index as u64 + 1)).unwrap());
+    let mut shuffled = Vec::new();
+    for part in lines.lines().collect::<Vec<_>>().chunks(100) {
+        let mut part: Vec<_> = part.iter().chain(part).map(|line| (*line).to_owned()).collect();
+        for index in (1..part.len()).rev() {
+            part.swap(index, usize::try_from(scattered(index as u64, index as u64 + 1)).unwrap());
+        }
+        shuffled.extend(part);
     }
     nats.publish("ephor.in.shuffled", shuffled);
     all_taken(&nats);
