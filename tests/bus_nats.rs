@@ -299,10 +299,12 @@ fn an_order_asked_about_over_nats_gets_the_answer_of_http() {
     other["qty"] = json!("1001");
     let mut without = order("o-1");
     without.as_object_mut().unwrap().remove("order_id");
-    for wrong in [other.to_string(), "{}".to_owned(), "no json".to_owned(), order("x").to_string().replace("\"A\"", "\"B\"")]
+    for wrong in
+        [other.to_string(), "{}".to_owned(), "no json".to_owned(), order("x").to_string().replace("\"A\"", "\"B\"")]
     {
         let (code, said) = ask(&wrong, &[]);
-        let request = served.request(reqwest::Method::POST, "/v1/orders/check").header("content-type", "application/json");
+        let request =
+            served.request(reqwest::Method::POST, "/v1/orders/check").header("content-type", "application/json");
         let response = request.body(wrong).send().unwrap();
         assert_eq!(code, Some(response.status().as_u16().to_string()));
         assert_eq!(said, response.json::<Value>().unwrap());
@@ -323,7 +325,10 @@ fn set_up_says_what_it_would_do_does_it_once_and_names_what_differs() {
     let desk = Desk::new();
     let settings = |more: &str| {
         let url = nats.url();
-        desk.write("ephor.toml", format!("[[bus.nats]]\nname = \"desk\"\nservers = [\"{url}\"]\npublish = true\n{more}"));
+        desk.write(
+            "ephor.toml",
+            format!("[[bus.nats]]\nname = \"desk\"\nservers = [\"{url}\"]\npublish = true\n{more}"),
+        );
     };
     let done = |args: &[&str]| {
         let said = desk.run(&[&["bus", "setup", "--json"], args].concat()).ended(0);

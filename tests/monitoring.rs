@@ -40,7 +40,8 @@ fn check_metrics(served: &str) {
 
 #[track_caller]
 fn promtool(args: &[&str]) {
-    let done = Command::new(program("usr/bin/promtool", "prometheus")).args(args).current_dir(file("")).output().unwrap();
+    let done =
+        Command::new(program("usr/bin/promtool", "prometheus")).args(args).current_dir(file("")).output().unwrap();
     let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "promtool {args:?}: {said}");
 }

@@ -25,8 +25,10 @@ enum Act {
 
 /// Make streams and consumers as the settings say, or bring them up to date
 #[derive(clap::Args)]
-#[command(after_help = "Asks every [[bus.nats]] of the settings. What the settings do not speak of stays as it is.\n\n\
-                        Example: ephor bus setup --dry-run")]
+#[command(
+    after_help = "Asks every [[bus.nats]] of the settings. What the settings do not speak of stays as it is.\n\n\
+                        Example: ephor bus setup --dry-run"
+)]
 struct Setup {
     /// Only say what would be done
     #[arg(long)]

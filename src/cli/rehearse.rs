@@ -21,9 +21,11 @@ use crate::store::{block_on, bytes_bar};
 
 /// Replay a file of lines onto a bus, in real, scaled or no time: to rehearse
 #[derive(clap::Args)]
-#[command(after_help = "Each line goes out on PREFIX.TYPE with its id, so a bus that knows ids keeps it once. Who the \
+#[command(
+    after_help = "Each line goes out on PREFIX.TYPE with its id, so a bus that knows ids keeps it once. Who the \
                         server must be shown is taken from the [[bus.nats]] of the settings that names it.\n\n\
-                        Example: ephor feed --to nats://127.0.0.1:4222 --speed 3600 trades.jsonl.gz")]
+                        Example: ephor feed --to nats://127.0.0.1:4222 --speed 3600 trades.jsonl.gz"
+)]
 pub(super) struct Args {
     /// The bus: nats://HOST:PORT
     #[arg(long, value_name = "URL")]
@@ -60,7 +62,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
         bus.settled().await?;
         let took = started.elapsed().as_secs_f64();
         if global.json {
-            print::json(&serde_json::json!({ "sent": sent, "seconds": took, "interrupted": ended == Exit::Interrupted }))?;
+            print::json(
+                &serde_json::json!({ "sent": sent, "seconds": took, "interrupted": ended == Exit::Interrupted }),
+            )?;
         } else {
             print::out(format_args!("{sent} lines sent in {took:.2} s\n"))?;
         }

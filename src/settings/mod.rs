@@ -24,7 +24,9 @@ use serde::{Deserialize, Serialize};
 
 pub use bus::{Bus, Jsonl, Reading};
 pub use canary::{Canary, Feed, Http, Tcp};
-pub use nats::{Discard, Nats, NatsAuth, NatsDead, NatsEvents, NatsInput, NatsOrders, NatsTls, Retention, StreamLimits};
+pub use nats::{
+    Discard, Nats, NatsAuth, NatsDead, NatsEvents, NatsInput, NatsOrders, NatsTls, Retention, StreamLimits,
+};
 pub use server::{Limits, Server, Tls};
 pub use sources::{Effective, Flag, Origin, SettingsError, Sources};
 pub use storage::{Log, LogBackend, LogDurability, Snapshots};

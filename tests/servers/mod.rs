@@ -73,10 +73,7 @@ impl Nats {
     pub(crate) fn start(&mut self) {
         let config = self.dir.path().join("nats.conf");
         let store = self.dir.path().join("store");
-        let text = format!(
-            "listen: 127.0.0.1:{}\njetstream {{ store_dir: {store:?} }}\n{}\n",
-            self.port, self.config
-        );
+        let text = format!("listen: 127.0.0.1:{}\njetstream {{ store_dir: {store:?} }}\n{}\n", self.port, self.config);
         std::fs::write(&config, text).unwrap();
         let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
         let mut command = Command::new(program("usr/sbin/nats-server", "nats-server"));
@@ -114,9 +111,9 @@ impl Nats {
     }
 
     pub(crate) fn state(&self, stream: &str) -> State {
-        self.with_streams(|streams| async move {
-            streams.get_stream(stream).await.unwrap().cached_info().state.clone()
-        })
+        self.with_streams(
+            |streams| async move { streams.get_stream(stream).await.unwrap().cached_info().state.clone() },
+        )
     }
 
     /// Publishes messages and waits until they are kept.

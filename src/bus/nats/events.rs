@@ -78,7 +78,8 @@ impl Events {
                 .expected_last_sequence(open.last)
                 .payload(event.to_json().to_string().into());
             let subject = subject_of(&self.settings.events.subject, event);
-            under_way.push(open.line.streams.send_publish(subject, message).await.map_err(|error| self.refused(error))?);
+            under_way
+                .push(open.line.streams.send_publish(subject, message).await.map_err(|error| self.refused(error))?);
             open.last += 1;
         }
         let first = open.last - under_way.len() as u64 + 1;
@@ -137,7 +138,8 @@ async fn published(stream: &Stream<Info>, last: u64, log: &str) -> Result<u64, F
     let message = stream.get_raw_message(last).await.map_err(failed("read the last event published"))?;
     let header = |name: &str| message.headers.get(name).map(async_nats::HeaderValue::as_str);
     let (Some(found), Some(seq)) = (header(LOG), header(SEQ).and_then(|seq| seq.parse().ok())) else {
-        let problem = format!("the last message of the stream {name} is no event of Ephor's: the stream must be its own");
+        let problem =
+            format!("the last message of the stream {name} is no event of Ephor's: the stream must be its own");
         return Err(BusError::NotSetUp { problem }.into());
     };
     if found != log {

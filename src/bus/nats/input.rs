@@ -137,7 +137,8 @@ impl Taking {
     async fn bury(&self, outcomes: &[(Receipt, Outcome)]) -> Result<(), BusError> {
         let mut kept = Vec::new();
         for (receipt, outcome) in outcomes {
-            let (Outcome::Dead { code, reason }, Some(Held { message, seq })) = (outcome, self.held.get(receipt)) else {
+            let (Outcome::Dead { code, reason }, Some(Held { message, seq })) = (outcome, self.held.get(receipt))
+            else {
                 continue;
             };
             let stream = &self.settings.input.stream;
