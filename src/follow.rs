@@ -19,9 +19,9 @@ use crate::telemetry::chain;
 /// Events handed over at once, at most (the last commit may go beyond).
 const BATCH_EVENTS: usize = 1_024;
 /// The first wait after a failure; it doubles.
-const WAIT_FIRST: Duration = Duration::from_millis(100);
+pub(crate) const WAIT_FIRST: Duration = Duration::from_millis(100);
 /// The longest.
-const WAIT_MAX: Duration = Duration::from_secs(10);
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Somebody who is told everything that is recorded.
 pub trait Follower: Send {

@@ -12,7 +12,6 @@ pub mod keys;
 pub mod operate;
 pub mod past;
 pub mod screen;
-pub mod secret;
 pub mod serve;
 pub mod settings;
 pub mod store;

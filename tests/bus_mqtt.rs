@@ -4,6 +4,7 @@
 
 #[expect(dead_code, reason = "each test uses its part")]
 mod cli;
+mod installed;
 #[expect(dead_code, reason = "each test uses its part")]
 mod served;
 
@@ -101,9 +102,7 @@ impl Drop for Broker {
 }
 
 fn start(dir: &tempfile::TempDir, port: u16) -> Child {
-    let program =
-        ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"].into_iter().find(|path| std::path::Path::new(path).exists());
-    let program = program.map_or_else(|| served::unpacked("mosquitto", "mosquitto"), Into::into);
+    let program = installed::program("usr/sbin/mosquitto", "mosquitto");
     let mut command = Command::new(program);
     command.arg("-c").arg(dir.path().join("mosquitto.conf")).stdout(Stdio::null()).stderr(Stdio::null());
     let child = command.spawn().unwrap();

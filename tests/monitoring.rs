@@ -4,6 +4,7 @@
 
 #[expect(dead_code, reason = "each test uses its part")]
 mod cli;
+mod installed;
 #[expect(dead_code, reason = "each test uses its part")]
 mod served;
 
@@ -13,6 +14,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use installed::program;
 use serde_json::Value;
 use served::Served;
 
@@ -27,7 +29,7 @@ fn text(name: &str) -> String {
 /// What the service serves, as Prometheus would read it.
 #[track_caller]
 fn check_metrics(served: &str) {
-    let mut command = Command::new(served::unpacked("promtool", "prometheus"));
+    let mut command = Command::new(program("usr/bin/promtool", "prometheus"));
     command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(served.as_bytes()).unwrap();
@@ -39,7 +41,7 @@ fn check_metrics(served: &str) {
 #[track_caller]
 fn promtool(args: &[&str]) {
     let done =
-        Command::new(served::unpacked("promtool", "prometheus")).args(args).current_dir(file("")).output().unwrap();
+        Command::new(program("usr/bin/promtool", "prometheus")).args(args).current_dir(file("")).output().unwrap();
     let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "promtool {args:?}: {said}");
 }

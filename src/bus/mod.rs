@@ -8,6 +8,8 @@
 
 pub mod jsonl;
 pub mod mqtt;
+pub mod nats;
+pub mod outward;
 pub mod pump;
 mod start;
 mod status;

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use actix_web::web;
-use ephor_events::DerivedTree;
+use ephor_events::{DerivedTree, Reader};
 use smol_str::{SmolStr, format_smolstr};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::pump::Pump;
-use super::{Inbound, Status, jsonl, mqtt};
+use super::{Inbound, Status, jsonl, mqtt, nats};
 use crate::canary::{self, Component, Fault};
 use crate::follow::{Checkpoint, Follower, follow};
 use crate::serve::app::App;
@@ -34,12 +34,14 @@ struct Out {
 pub struct Buses {
     inwards: Vec<In>,
     outwards: Vec<Out>,
+    answering: Vec<nats::Orders>,
 }
 
 impl Buses {
-    /// As the settings say. Nothing is connected yet. `positions` is where positions are kept beside the log.
+    /// As the settings say. Nothing is connected yet. `positions` is where positions are kept beside the log that
+    /// `reader` reads.
     #[must_use]
-    pub fn new(settings: &settings::Bus, data: &Path, positions: &DerivedTree) -> Self {
+    pub fn new(settings: &settings::Bus, data: &Path, positions: &DerivedTree, reader: &Reader) -> Self {
         let mut buses = Self::default();
         for file in &settings.jsonl {
             let taken = Checkpoint::new(positions.clone(), &format!("jsonl/{}", file.name));
@@ -55,6 +57,21 @@ impl Buses {
                 let published = Checkpoint::new(positions.clone(), &format!("mqtt/{}", broker.name));
                 let events = mqtt::Events::new(broker, prefix, published);
                 buses.tell(format_smolstr!("bus:{}:events", broker.name), Box::new(events));
+            }
+        }
+        for server in &settings.nats {
+            let name = &server.name;
+            if server.take {
+                buses.take_in(name, Box::new(nats::Input::new(server.clone())), &server.reading);
+            }
+            if server.publish {
+                let kept = Checkpoint::new(positions.clone(), &format!("nats/{name}"));
+                let events = nats::Events::new(server.clone(), reader.clone(), kept);
+                buses.tell(format_smolstr!("bus:{name}:events"), Box::new(events));
+            }
+            if server.answer {
+                let status = Status::new(format_smolstr!("bus:{name}:orders"));
+                buses.answering.push(nats::Orders::new(server.clone(), status));
             }
         }
         buses
@@ -74,7 +91,8 @@ impl Buses {
     #[must_use]
     pub fn statuses(&self) -> Vec<Status> {
         let inwards = self.inwards.iter().map(|one| one.status.clone());
-        inwards.chain(self.outwards.iter().map(|one| one.status.clone())).collect()
+        let outwards = self.outwards.iter().map(|one| one.status.clone());
+        inwards.chain(outwards).chain(self.answering.iter().map(|one| one.status().clone())).collect()
     }
 
     /// What the canary checks of them.
@@ -95,6 +113,9 @@ impl Buses {
             if let Some(governor) = app.governor().cloned() {
                 running.push(tokio::task::spawn_local(follow(governor, follower, status, stop.clone())));
             }
+        }
+        for orders in self.answering {
+            running.push(tokio::task::spawn_local(orders.run(app.clone(), stop.clone())));
         }
         running
     }

@@ -38,12 +38,13 @@ struct Inner {
 }
 
 impl Status {
-    /// Of a connection that has not been made yet.
+    /// Of a connection that has not been tried yet. That is no failure: the canary looks once before the first try, and
+    /// what it finds then counts across restarts.
     #[must_use]
     pub fn new(name: impl Into<SmolStr>) -> Self {
         Self(Arc::new(Inner {
             name: name.into(),
-            error: Mutex::new(Some("not connected yet".to_owned())),
+            error: Mutex::new(None),
             taken: AtomicU64::default(),
             repeated: AtomicU64::default(),
             dead: AtomicU64::default(),

@@ -103,6 +103,9 @@ pub enum CliError {
     /// Rows could not be written.
     #[error("export the rows failed")]
     Export(#[from] crate::export::ExportError),
+    /// A message bus does not work.
+    #[error(transparent)]
+    Bus(#[from] crate::bus::BusError),
     /// The service could not be started, or ended with an error.
     #[error(transparent)]
     Serve(#[from] crate::serve::ServeError),
@@ -156,6 +159,7 @@ impl CliError {
             | Self::File { .. }
             | Self::Output(_)
             | Self::Export(_)
+            | Self::Bus(_)
             | Self::Serve(_)
             | Self::Live(_)
             | Self::Keys(_)

@@ -298,7 +298,7 @@ fn stopped(line: u64, failure: Failure) -> CliError {
 }
 
 /// Waits until the person at the terminal, or the system, asks for an end.
-async fn stop_asked() {
+pub(super) async fn stop_asked() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

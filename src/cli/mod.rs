@@ -4,6 +4,7 @@ mod api_key;
 mod approvals;
 mod audit;
 mod bisect;
+mod bus;
 mod completions;
 mod config;
 mod diff;
@@ -19,6 +20,7 @@ mod kill;
 mod operator;
 mod policy;
 mod print;
+mod rehearse;
 mod rejects;
 mod replay;
 mod run;
@@ -75,6 +77,8 @@ enum Command {
     Run(run::Args),
     Import(import::Args),
     Serve(serve::Args),
+    Feed(rehearse::Args),
+    Bus(bus::Args),
     Strategies(strategies::Args),
     State(state::Args),
     History(history::Args),
@@ -114,6 +118,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(global, args),
         Command::Import(args) => import::run(global, args),
         Command::Serve(args) => serve::run(global, args),
+        Command::Feed(args) => rehearse::run(global, args),
+        Command::Bus(args) => bus::run(global, args),
         Command::Strategies(args) => strategies::run(global, args),
         Command::State(args) => state::run(global, args),
         Command::History(args) => history::run(global, args),

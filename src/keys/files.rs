@@ -150,6 +150,16 @@ fn refuse(path: &Path, found: &Metadata, rights: u32, wanted: &'static str) -> R
     if mode & rights == 0 { Ok(()) } else { Err(KeysError::Exposed { path: path.to_owned(), mode, wanted }) }
 }
 
+/// The text of somebody else's secret: a file that only its owner may read.
+///
+/// # Errors
+/// [`KeysError`]
+pub fn secret(path: &Path) -> Result<String, KeysError> {
+    let form = Form { is_private: true, missing: None, parse: |text| Ok(text.to_owned()) };
+    let watched = Watched::open(path.to_owned(), form)?;
+    Ok(watched.get().map(|text| text.as_str().to_owned()).unwrap_or_default())
+}
+
 /// The one who may write, while it lives.
 pub(super) struct Writer {
     dir: PathBuf,

@@ -13,7 +13,7 @@ mod files;
 pub mod signing;
 
 pub use claims::{Claims, TokenError};
-pub use files::KeysError;
+pub use files::{KeysError, secret};
 
 #[cfg(test)]
 mod tests;

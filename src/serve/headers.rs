@@ -49,17 +49,29 @@ pub fn of_type(request: &HttpRequest, wanted: &str) -> Result<(), Problem> {
 /// 422 where it is no id.
 pub fn idempotency_key(request: &HttpRequest) -> Result<Option<SourceId>, Problem> {
     let Some(given) = request.headers().get(IDEMPOTENCY_KEY) else { return Ok(None) };
-    let wrong = |detail: String| {
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "FIELD_MALFORMED", detail).at("Idempotency-Key")
-    };
-    let text = given.to_str().map_err(|_| wrong("expected visible ASCII".to_owned()))?;
-    text.parse().map(Some).map_err(|error: ephor_governance::ids::IdError| wrong(error.to_string()))
+    // What is no text is no id either.
+    given_key(given.to_str().unwrap_or("\u{fffd}")).map(Some)
+}
+
+/// The key under which a request may come again, as it was given.
+///
+/// # Errors
+/// 422 where it is no id.
+pub fn given_key(text: &str) -> Result<SourceId, Problem> {
+    text.parse().map_err(|error: ephor_governance::ids::IdError| {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "FIELD_MALFORMED", error.to_string()).at("Idempotency-Key")
+    })
 }
 
 /// The trace id of a W3C `traceparent`; one that is malformed is as good as none, as the standard says.
 #[must_use]
 pub fn trace_of(request: &HttpRequest) -> Option<SmolStr> {
-    let text = request.headers().get(TRACEPARENT)?.to_str().ok()?;
+    trace_in(request.headers().get(TRACEPARENT)?.to_str().ok()?)
+}
+
+/// The trace id in the text of a `traceparent`.
+#[must_use]
+pub fn trace_in(text: &str) -> Option<SmolStr> {
     let mut parts = text.split('-');
     let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let hex = |part: &str, length| {

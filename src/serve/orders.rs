@@ -141,16 +141,30 @@ pub(super) async fn check_order(
     json_in_utf8(&request).map_err(Problem::blocking)?;
     app.arrived(allowed.caller.name.as_str());
     let key = idempotency_key(&request).map_err(Problem::blocking)?;
-    let parsed = PARSER.check(&body, key.as_ref()).map_err(|refusal| Problem::from(refusal).blocking())?;
+    let bytes = check(&app, &body, key, trace_of(&request)).await?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(bytes))
+}
+
+/// What is answered to one question about an order, however it came: the JSON of the answer.
+///
+/// # Errors
+/// What stands in the way of a decision; the order must not go out.
+pub async fn check(
+    app: &web::Data<App>,
+    body: &[u8],
+    key: Option<SourceId>,
+    trace: Option<SmolStr>,
+) -> Result<Vec<u8>, Problem> {
+    let parsed = PARSER.check(body, key.as_ref()).map_err(|refusal| Problem::from(refusal).blocking())?;
     if let Some(key) = key.filter(|key| *key != parsed.order.id) {
         let detail = format!("order_id is {:?}, Idempotency-Key is {:?}", parsed.order.id.as_str(), key.as_str());
         let mismatch = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_MISMATCH", detail);
         return Err(mismatch.at("Idempotency-Key").blocking());
     }
-    let answered = ask(&app, parsed, trace_of(&request)).await?;
+    let answered = ask(app, parsed, trace).await?;
     let mut bytes = Vec::with_capacity(2_048);
     answered.write(&mut bytes)?;
-    Ok(HttpResponse::Ok().content_type("application/json").body(bytes))
+    Ok(bytes)
 }
 
 /// Several orders at once.

@@ -6,7 +6,7 @@ use ephor_governance::fill::Netting;
 use ephor_governance::ids::StrategyId;
 use serde::{Deserialize, Serialize};
 
-use super::{Mqtt, Rule};
+use super::{Mqtt, Nats, Rule};
 use crate::formats::Format;
 
 /// Connections to message buses, a list for each kind.
@@ -17,6 +17,8 @@ pub struct Bus {
     pub jsonl: Vec<Jsonl>,
     /// MQTT brokers.
     pub mqtt: Vec<Mqtt>,
+    /// NATS servers with JetStream.
+    pub nats: Vec<Nats>,
 }
 
 /// A file of lines that somebody else appends to.

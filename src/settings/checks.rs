@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use ephor_snapshots::Spacing;
 
-use super::{Bus, Canary, Limits, Reading, Server, Settings, Telemetry};
+use super::{Bus, Canary, Limits, Nats, Reading, Server, Settings, StreamLimits, Telemetry};
 
 /// A setting that cannot stand.
 #[derive(Debug)]
@@ -89,7 +89,65 @@ fn bus(bus: &Bus) -> Result<(), Unfit> {
             return unfit("bus.mqtt.username", format!("{}: a password needs a user", broker.name));
         }
     }
-    Ok(())
+    names("bus.nats", bus.nats.iter().map(|server| server.name.as_str()))?;
+    bus.nats.iter().try_for_each(nats)
+}
+
+fn nats(server: &Nats) -> Result<(), Unfit> {
+    reading("bus.nats.reading", &server.reading)?;
+    if server.servers.is_empty() {
+        return unfit("bus.nats.servers", "must name at least one server, such as nats://127.0.0.1:4222".to_owned());
+    }
+    if let Some(tls) = &server.tls
+        && tls.certificate.is_some() != tls.key.is_some()
+    {
+        return unfit("bus.nats.tls", "a certificate and its key stand together".to_owned());
+    }
+    within("bus.nats.input.ack_wait_seconds", server.input.ack_wait_seconds, 1..=3_600)?;
+    let named = [
+        ("bus.nats.input.stream", &server.input.stream, false),
+        ("bus.nats.input.durable", &server.input.durable, false),
+        ("bus.nats.dead.stream", &server.dead.stream, false),
+        ("bus.nats.dead.subject", &server.dead.subject, true),
+        ("bus.nats.events.stream", &server.events.stream, false),
+        ("bus.nats.events.subject", &server.events.subject, true),
+        ("bus.nats.orders.subject", &server.orders.subject, true),
+    ];
+    for (field, found, dots) in named {
+        let fits = |c: char| c.is_ascii_graphic() && !"*>/\\".contains(c) && (dots || c != '.');
+        if found.is_empty() || !found.chars().all(fits) || found.split('.').any(str::is_empty) {
+            return unfit(field, format!("cannot be the name of a stream or a subject: {found:?}"));
+        }
+    }
+    let orders = &server.orders.subject;
+    for subject in &server.input.subjects {
+        if covers(subject, orders) {
+            // The stream would answer before Ephor does.
+            return unfit("bus.nats.input.subjects", format!("{subject} must not cover orders.subject, {orders}"));
+        }
+    }
+    stream("bus.nats.input.limits", &server.input.limits)?;
+    stream("bus.nats.dead.limits", &server.dead.limits)?;
+    stream("bus.nats.events.limits", &server.events.limits)
+}
+
+/// Whether a pattern of NATS takes a subject.
+fn covers(pattern: &str, subject: &str) -> bool {
+    let (mut pattern, mut subject) = (pattern.split('.'), subject.split('.'));
+    loop {
+        match (pattern.next(), subject.next()) {
+            (Some(">"), Some(_)) | (None, None) => return true,
+            (Some(wanted), Some(found)) if wanted == "*" || wanted == found => {}
+            (Some(_) | None, _) => return false,
+        }
+    }
+}
+
+fn stream(field: &'static str, limits: &StreamLimits) -> Result<(), Unfit> {
+    within(field, limits.replicas, 1..=5)?;
+    within(field, limits.max_mib, 1..=u32::MAX)?;
+    within(field, limits.duplicate_window_seconds, 1..=86_400)?;
+    within(field, limits.max_age_hours, 0..=876_000)
 }
 
 fn reading(field: &'static str, reading: &Reading) -> Result<(), Unfit> {

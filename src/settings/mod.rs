@@ -9,6 +9,7 @@ mod bus;
 mod canary;
 mod checks;
 mod mqtt;
+mod nats;
 mod rules;
 mod server;
 mod sources;
@@ -26,6 +27,9 @@ use serde::{Deserialize, Serialize};
 pub use bus::{Bus, Jsonl, Reading};
 pub use canary::{Canary, Feed, Http, Tcp};
 pub use mqtt::Mqtt;
+pub use nats::{
+    Discard, Nats, NatsAuth, NatsDead, NatsEvents, NatsInput, NatsOrders, NatsTls, Retention, StreamLimits,
+};
 pub use rules::{Pattern, RULE_GROUP, Rule, Sign};
 pub use server::{Limits, Server, Tls};
 pub use sources::{Effective, Flag, Origin, SettingsError, Sources};

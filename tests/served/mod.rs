@@ -170,38 +170,3 @@ pub(crate) fn python(name: &str, requirements: &str) -> PathBuf {
     std::fs::write(made, wanted).unwrap();
     python
 }
-
-/// Where a program is installed.
-fn installed(name: &str) -> Option<PathBuf> {
-    let paths = std::env::var_os("PATH")?;
-    std::env::split_paths(&paths).map(|dir| dir.join(name)).find(|path| path.is_file())
-}
-
-/// A program of a package, unpacked beside the tests' own files; nothing is installed and no service started.
-pub(crate) fn unpacked(name: &str, package: &str) -> PathBuf {
-    if let Some(path) = installed(name) {
-        return path;
-    }
-    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(package);
-    let program = dir.join("usr/bin").join(name);
-    if !program.is_file() {
-        let fresh = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let apt = |args: &[&str]| std::process::Command::new("apt-get").args(args).current_dir(fresh.path()).output();
-        let fetched = || apt(&["download", "--quiet", package]).is_ok_and(|done| done.status.success());
-        if !fetched() {
-            // The list of packages may never have been fetched on this machine.
-            drop(apt(&["update", "--quiet"]));
-            assert!(
-                fetched(),
-                "{name} is not installed, and apt-get cannot download the package {package} that has it"
-            );
-        }
-        let archive = std::fs::read_dir(fresh.path()).unwrap().next().unwrap().unwrap().path();
-        let whole = fresh.path().join("whole");
-        let done = std::process::Command::new("dpkg").arg("-x").args([&archive, &whole]).output().unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        // Where another test was faster, its copy is as good.
-        drop(std::fs::rename(&whole, &dir));
-    }
-    program
-}

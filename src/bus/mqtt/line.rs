@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::bus::BusError;
-use crate::secret::{self, SecretError};
+use crate::keys::{self, KeysError};
 use crate::settings;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -37,7 +37,7 @@ const PACKET_BYTES_MAX: u32 = 2 << 20;
 pub enum MqttError {
     /// The password cannot be used.
     #[error(transparent)]
-    Secret(#[from] SecretError),
+    Secret(#[from] KeysError),
     /// The broker's authority cannot be used.
     #[error("read certificates from {} failed", path.display())]
     Authority {
@@ -240,8 +240,8 @@ fn options(settings: &settings::Mqtt, part: &str, pending: u16) -> Result<MqttOp
         .set_outgoing_inflight_upper_limit(PUBLISHED_MAX)
         .set_connect_properties(properties);
     if let Some(user) = &settings.username {
-        let password = settings.password_file.as_deref().map(secret::text).transpose()?;
-        options.set_credentials(user.clone(), password.unwrap_or_default());
+        let password = settings.password_file.as_deref().map(keys::secret).transpose()?;
+        options.set_credentials(user.clone(), password.unwrap_or_default().trim_end());
     }
     if let Some(path) = &settings.tls_ca {
         options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::new(tls(path)?))));
