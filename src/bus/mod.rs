@@ -11,6 +11,7 @@ pub mod mqtt;
 pub mod nats;
 pub mod outward;
 pub mod pump;
+pub mod redis;
 mod start;
 mod status;
 

@@ -156,6 +156,9 @@ impl Pump {
     ) -> Result<(), BusError> {
         let Delivery { receipt, place, subject, headers, payload, attempt } = delivery;
         self.app.arrived(self.status.name());
+        if attempt <= 1 {
+            self.status.heard();
+        }
         let message = Message { subject: &subject, headers: &headers, payload: &payload };
         let told = match self.reading.read(&message) {
             Ok(told) => told,

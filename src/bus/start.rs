@@ -2,25 +2,28 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::web;
-use ephor_events::{DerivedTree, Reader};
 use smol_str::{SmolStr, format_smolstr};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::pump::Pump;
-use super::{Inbound, Status, jsonl, mqtt, nats};
+use super::{Inbound, Status, jsonl, mqtt, nats, redis};
 use crate::canary::{self, Component, Fault};
 use crate::follow::{Checkpoint, Follower, follow};
 use crate::serve::app::App;
-use crate::settings;
+use crate::settings::{self, Settings};
+use crate::store::Session;
 
 /// A connection inwards that has not been started.
 struct In {
     inbound: Box<dyn Inbound>,
     reading: settings::Reading,
     status: Status,
+    /// How long nothing may come, where that is watched.
+    silent_max: Option<Duration>,
 }
 
 /// A connection outwards that has not been started.
@@ -35,23 +38,29 @@ pub struct Buses {
     inwards: Vec<In>,
     outwards: Vec<Out>,
     answering: Vec<nats::Orders>,
+    /// What the canary checks beside the connections.
+    checked: Vec<(SmolStr, Arc<dyn Component>)>,
 }
 
 impl Buses {
-    /// As the settings say. Nothing is connected yet. `positions` is where positions are kept beside the log that
-    /// `reader` reads.
+    /// As the settings say. Nothing is connected yet.
     #[must_use]
-    pub fn new(settings: &settings::Bus, data: &Path, positions: &DerivedTree, reader: &Reader) -> Self {
+    pub fn new(settings: &Settings, data: &Path, session: &Session) -> Self {
         let mut buses = Self::default();
-        for file in &settings.jsonl {
+        let positions = &session.positions;
+        for file in &settings.bus.jsonl {
             let taken = Checkpoint::new(positions.clone(), &format!("jsonl/{}", file.name));
             let dead = data.join("rejects").join(format!("{}.jsonl", file.name));
             let inbound = jsonl::Growing::new(&file.path, &dead, taken);
-            buses.take_in(&file.name, Box::new(inbound), &file.reading);
+            buses.take_in(&file.name, |_| Box::new(inbound), &file.reading, None);
         }
-        for broker in &settings.mqtt {
+        let offset_max = Duration::from_millis(settings.canary.clock_offset_ms_max);
+        for server in &settings.bus.redis {
+            buses.redis(server, session, offset_max);
+        }
+        for broker in &settings.bus.mqtt {
             if !broker.topics.is_empty() {
-                buses.take_in(&broker.name, Box::new(mqtt::Input::new(broker)), &broker.reading);
+                buses.take_in(&broker.name, |_| Box::new(mqtt::Input::new(broker)), &broker.reading, None);
             }
             if let Some(prefix) = &broker.publish {
                 let published = Checkpoint::new(positions.clone(), &format!("mqtt/{}", broker.name));
@@ -59,14 +68,14 @@ impl Buses {
                 buses.tell(format_smolstr!("bus:{}:events", broker.name), Box::new(events));
             }
         }
-        for server in &settings.nats {
+        for server in &settings.bus.nats {
             let name = &server.name;
             if server.take {
-                buses.take_in(name, Box::new(nats::Input::new(server.clone())), &server.reading);
+                buses.take_in(name, |_| Box::new(nats::Input::new(server.clone())), &server.reading, None);
             }
             if server.publish {
                 let kept = Checkpoint::new(positions.clone(), &format!("nats/{name}"));
-                let events = nats::Events::new(server.clone(), reader.clone(), kept);
+                let events = nats::Events::new(server.clone(), session.governor.reader().clone(), kept);
                 buses.tell(format_smolstr!("bus:{name}:events"), Box::new(events));
             }
             if server.answer {
@@ -77,9 +86,33 @@ impl Buses {
         buses
     }
 
-    fn take_in(&mut self, name: &str, inbound: Box<dyn Inbound>, reading: &settings::Reading) {
+    fn redis(&mut self, server: &settings::Redis, session: &Session, offset_max: Duration) {
+        let name = &server.name;
+        if !server.keys.is_empty() {
+            let silent_max = server.heartbeat_seconds_max.map(Duration::from_secs);
+            let inbound = |status| Box::new(redis::Streams::new(server, status)) as Box<dyn Inbound>;
+            self.take_in(name, inbound, &server.reading, silent_max);
+        }
+        let taken = Checkpoint::new(session.positions.clone(), &format!("redis/{name}/halt"));
+        if let Some(halt) = redis::Halt::new(server, &session.governor, taken) {
+            self.tell(format_smolstr!("bus:{name}:halt"), Box::new(halt));
+        }
+        if let Some(publish) = redis::Publish::new(server, &session.governor) {
+            self.tell(format_smolstr!("bus:{name}:publish"), Box::new(publish));
+        }
+        let clock = redis::Clock::new(redis::Server::new(server), offset_max);
+        self.checked.push((format_smolstr!("clock:{name}"), clock));
+    }
+
+    fn take_in(
+        &mut self,
+        name: &str,
+        inbound: impl FnOnce(Status) -> Box<dyn Inbound>,
+        reading: &settings::Reading,
+        silent_max: Option<Duration>,
+    ) {
         let status = Status::new(format_smolstr!("bus:{name}"));
-        self.inwards.push(In { inbound, reading: reading.clone(), status });
+        self.inwards.push(In { inbound: inbound(status.clone()), reading: reading.clone(), status, silent_max });
     }
 
     /// Has somebody told everything that is recorded.
@@ -98,14 +131,18 @@ impl Buses {
     /// What the canary checks of them.
     #[must_use]
     pub fn components(&self) -> Vec<(SmolStr, Arc<dyn Component>)> {
-        self.statuses().into_iter().map(|status| (status.name().clone(), watched(status))).collect()
+        let inwards = self.inwards.iter().map(|one| (one.status.clone(), one.silent_max));
+        let outwards = self.outwards.iter().map(|one| (one.status.clone(), None));
+        let answering = self.answering.iter().map(|one| (one.status().clone(), None));
+        let watched = |(status, silent_max): (Status, _)| (status.name().clone(), watched(status, silent_max));
+        inwards.chain(outwards).chain(answering).map(watched).chain(self.checked.iter().cloned()).collect()
     }
 
     /// Starts all of them on this thread; they end when told to, with what was under way settled.
     #[must_use]
     pub fn start(self, app: &web::Data<App>, stop: &CancellationToken) -> Vec<JoinHandle<()>> {
         let mut running = Vec::new();
-        for In { inbound, reading, status } in self.inwards {
+        for In { inbound, reading, status, silent_max: _ } in self.inwards {
             let pump = Pump::new(app.clone(), &reading, status);
             running.push(tokio::task::spawn_local(pump.run(inbound, stop.clone())));
         }
@@ -121,9 +158,19 @@ impl Buses {
     }
 }
 
-fn watched(status: Status) -> Arc<dyn Component> {
+/// A connection has fallen silent.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing came for {:.1} s, at most {:.1} s are allowed", silent.as_secs_f64(), silent_max.as_secs_f64())]
+struct Silent {
+    silent: Duration,
+    silent_max: Duration,
+}
+
+fn watched(status: Status, silent_max: Option<Duration>) -> Arc<dyn Component> {
     canary::component(move || {
-        let error = status.error();
-        async move { error.map_or(Ok(()), |error| Err(Fault::from(error))) }
+        let error = status.error().map(Fault::from);
+        let silent = silent_max.map(|silent_max| Silent { silent: status.silent(), silent_max });
+        let silent = silent.filter(|said| said.silent > said.silent_max).map(Fault::from);
+        async move { error.or(silent).map_or(Ok(()), Err) }
     })
 }

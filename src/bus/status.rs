@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use smol_str::SmolStr;
 
@@ -18,6 +19,8 @@ pub struct Figures {
     pub later: u64,
     /// Times that the connection was made anew.
     pub connects: u64,
+    /// Messages that were gone before they were read.
+    pub gone: u64,
     /// How many events the other side is behind.
     pub behind: u64,
 }
@@ -28,12 +31,16 @@ pub struct Status(Arc<Inner>);
 
 struct Inner {
     name: SmolStr,
+    since: Instant,
+    /// Milliseconds after `since`.
+    heard: AtomicU64,
     error: Mutex<Option<String>>,
     taken: AtomicU64,
     repeated: AtomicU64,
     dead: AtomicU64,
     later: AtomicU64,
     connects: AtomicU64,
+    gone: AtomicU64,
     behind: AtomicU64,
 }
 
@@ -44,12 +51,15 @@ impl Status {
     pub fn new(name: impl Into<SmolStr>) -> Self {
         Self(Arc::new(Inner {
             name: name.into(),
+            since: Instant::now(),
+            heard: AtomicU64::default(),
             error: Mutex::new(None),
             taken: AtomicU64::default(),
             repeated: AtomicU64::default(),
             dead: AtomicU64::default(),
             later: AtomicU64::default(),
             connects: AtomicU64::default(),
+            gone: AtomicU64::default(),
             behind: AtomicU64::default(),
         }))
     }
@@ -64,6 +74,21 @@ impl Status {
     #[must_use]
     pub fn error(&self) -> Option<String> {
         self.0.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Something came, for the first time: a sign of life of whoever sends.
+    pub fn heard(&self) {
+        self.0.heard.fetch_max(self.now_ms(), Ordering::Relaxed);
+    }
+
+    /// How long nothing came; from the start where nothing ever did.
+    #[must_use]
+    pub fn silent(&self) -> Duration {
+        Duration::from_millis(self.now_ms().saturating_sub(self.0.heard.load(Ordering::Relaxed)))
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.0.since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// The connection stands.
@@ -98,6 +123,11 @@ impl Status {
         self.0.later.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Messages were gone before they were read.
+    pub fn gone(&self, messages: u64) {
+        self.0.gone.fetch_add(messages, Ordering::Relaxed);
+    }
+
     /// How far the other side is behind.
     pub fn behind(&self, events: u64) {
         self.0.behind.store(events, Ordering::Relaxed);
@@ -113,6 +143,7 @@ impl Status {
             dead: read(&self.0.dead),
             later: read(&self.0.later),
             connects: read(&self.0.connects),
+            gone: read(&self.0.gone),
             behind: read(&self.0.behind),
         }
     }

@@ -52,7 +52,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
         };
         let to_serve = settings.clone();
         store::govern_with(&global.data, &settings, &config, async |session| {
-            let buses = Buses::new(&to_serve.bus, &global.data, &session.positions, session.governor.reader());
+            let buses = Buses::new(&to_serve, &global.data, &session);
             let (governed, canary) = wake(session, &to_serve, &global.data, &buses, started).await?;
             let stop = CancellationToken::new();
             let watching = tokio::task::spawn_local(canary.watch(stop.clone()));

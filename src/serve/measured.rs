@@ -90,8 +90,9 @@ fn connections(connections: &[Status]) -> Vec<MetricFamily> {
     let made = figures.iter().map(|(name, figures)| counted(&[("connection", name)], figures.connects));
     let messages = figures.iter().flat_map(|(name, figures)| {
         let taken = figures.taken.saturating_sub(figures.repeated);
-        let outcomes =
-            [("taken", taken), ("repeated", figures.repeated), ("later", figures.later), ("dead", figures.dead)];
+        let (repeated, later) = (figures.repeated, figures.later);
+        let lost = [("dead", figures.dead), ("gone", figures.gone)];
+        let outcomes = [("taken", taken), ("repeated", repeated), ("later", later)].into_iter().chain(lost);
         outcomes.map(|(outcome, number)| counted(&[("connection", name), ("outcome", outcome)], number))
     });
     let counters = |name, help, metrics| family(name, help, MetricType::COUNTER, metrics);

@@ -6,7 +6,7 @@ use ephor_governance::fill::Netting;
 use ephor_governance::ids::StrategyId;
 use serde::{Deserialize, Serialize};
 
-use super::{Mqtt, Nats, Rule};
+use super::{Mqtt, Nats, Redis, Rule};
 use crate::formats::Format;
 
 /// Connections to message buses, a list for each kind.
@@ -19,6 +19,8 @@ pub struct Bus {
     pub mqtt: Vec<Mqtt>,
     /// NATS servers with JetStream.
     pub nats: Vec<Nats>,
+    /// Streams of Redis servers.
+    pub redis: Vec<Redis>,
 }
 
 /// A file of lines that somebody else appends to.

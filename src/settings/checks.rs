@@ -18,7 +18,7 @@ pub(super) struct Unfit {
 }
 
 /// A day: no wait is longer.
-const DAY_MS: u64 = 86_400_000;
+pub(super) const DAY_MS: u64 = 86_400_000;
 
 /// The first setting that cannot stand.
 pub(super) fn check(settings: &Settings) -> Result<(), Unfit> {
@@ -90,7 +90,17 @@ fn bus(bus: &Bus) -> Result<(), Unfit> {
         }
     }
     names("bus.nats", bus.nats.iter().map(|server| server.name.as_str()))?;
-    bus.nats.iter().try_for_each(nats)
+    bus.nats.iter().try_for_each(nats)?;
+    names("bus.redis", bus.redis.iter().map(|server| server.name.as_str()))?;
+    for server in &bus.redis {
+        server.check()?;
+        reading("bus.redis.reading", &server.reading)?;
+    }
+    // One name is one component.
+    let files = bus.jsonl.iter().map(|file| file.name.as_str());
+    let brokers = bus.mqtt.iter().map(|broker| broker.name.as_str());
+    let servers = bus.nats.iter().map(|server| server.name.as_str());
+    names("bus", files.chain(brokers).chain(servers).chain(bus.redis.iter().map(|server| server.name.as_str())))
 }
 
 fn nats(server: &Nats) -> Result<(), Unfit> {
@@ -197,7 +207,7 @@ fn telemetry(telemetry: &Telemetry) -> Result<(), Unfit> {
     }
 }
 
-fn unfit(field: &'static str, problem: String) -> Result<(), Unfit> {
+pub(super) fn unfit(field: &'static str, problem: String) -> Result<(), Unfit> {
     Err(Unfit { field, problem })
 }
 

@@ -10,6 +10,7 @@ mod canary;
 mod checks;
 mod mqtt;
 mod nats;
+mod redis;
 mod rules;
 mod server;
 mod sources;
@@ -30,6 +31,7 @@ pub use mqtt::Mqtt;
 pub use nats::{
     Discard, Nats, NatsAuth, NatsDead, NatsEvents, NatsInput, NatsOrders, NatsTls, Retention, StreamLimits,
 };
+pub use redis::{Redis, is_pattern};
 pub use rules::{Pattern, RULE_GROUP, Rule, Sign};
 pub use server::{Limits, Server, Tls};
 pub use sources::{Effective, Flag, Origin, SettingsError, Sources};
