@@ -7,12 +7,14 @@
 mod installed;
 #[expect(dead_code, reason = "each test uses its part")]
 mod servers;
+#[expect(dead_code, reason = "each test uses its part")]
+mod streams;
 
 use std::io::Write;
 use std::time::{Duration, Instant};
 
 use ephor::bus::jsonl::Growing;
-use ephor::bus::{Delivery, Inbound, Outcome, Source, nats};
+use ephor::bus::{Delivery, Inbound, Outcome, Source, Status, nats, redis};
 use ephor::follow::Checkpoint;
 use ephor::settings;
 use ephor_events::EventLog;
@@ -181,4 +183,33 @@ fn a_nats_stream_conforms() {
         nats::set_up(&settings, false).await.unwrap();
         conforms(&Stream { nats, settings }).await;
     });
+}
+
+struct Entries {
+    server: streams::Redis,
+    settings: settings::Redis,
+}
+
+impl Rig for Entries {
+    fn inbound(&self) -> Box<dyn Inbound> {
+        Box::new(redis::Streams::new(&self.settings, Status::new("bus:test")))
+    }
+
+    async fn publish(&self, payloads: &[&str]) {
+        // A connection that was let go is gone a moment later.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        self.server.publish("trader-A-1:stream", payloads);
+    }
+
+    async fn dead(&self) -> Vec<(String, String)> {
+        let entries = self.server.entries("ephor:dead");
+        entries.iter().map(|kept| (kept.text("code").to_owned(), kept.text("reason").to_owned())).collect()
+    }
+}
+
+#[test]
+fn a_redis_stream_conforms() {
+    let server = streams::Redis::new();
+    let settings = toml::from_str(&format!("name = \"test\"\nurl = \"{}\"\n", server.url())).unwrap();
+    runtime().block_on(conforms(&Entries { server, settings }));
 }

@@ -5,6 +5,7 @@
 
 #[expect(dead_code, reason = "each test uses its part")]
 mod cli;
+mod installed;
 #[expect(dead_code, reason = "each test uses its part")]
 mod served;
 #[expect(dead_code, reason = "each test uses its part")]

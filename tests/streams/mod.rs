@@ -3,14 +3,13 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use redis::{Connection, FromRedisValue, ToRedisArgs, Value, cmd};
 
-use crate::served::unpacked;
+use crate::installed::program;
 
 /// How long anything may take before a test gives up on it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -170,18 +169,17 @@ impl Drop for Redis {
 
 /// The server, installed or out of its packages with the libraries that it needs.
 fn server() -> Command {
-    static LIBRARIES: OnceLock<Vec<PathBuf>> = OnceLock::new();
-    let path = unpacked("redis-check-rdb", "redis-tools");
+    let path = program("usr/bin/redis-check-rdb", "redis-tools");
     // One program, which does what its name says.
     let mut command = Command::new(&path);
     command.arg0("redis-server");
     if !path.starts_with("/usr") {
-        let libraries = LIBRARIES.get_or_init(|| {
-            let fetched = ["libjemalloc2", "liblzf1", "libatomic1"].map(|package| unpacked("nothing", package));
-            let triplet = format!("lib/{}-linux-gnu", std::env::consts::ARCH);
-            fetched.iter().filter_map(|program| Some(program.parent()?.parent()?.join(&triplet))).collect()
-        });
-        command.env("LD_LIBRARY_PATH", std::env::join_paths(libraries).unwrap());
+        let libraries =
+            [("libjemalloc.so.2", "libjemalloc2"), ("liblzf.so.1", "liblzf1"), ("libatomic.so.1", "libatomic1")];
+        let triplet = format!("{}-linux-gnu", std::env::consts::ARCH);
+        let files = libraries.map(|(file, package)| program(&format!("usr/lib/{triplet}/{file}"), package));
+        let dirs = files.iter().filter_map(|file| file.parent());
+        command.env("LD_LIBRARY_PATH", std::env::join_paths(dirs).unwrap());
     }
     command
 }
