@@ -89,7 +89,7 @@ impl Group {
                 }
             }
             let problem = format!(
-                "the stream {shown} has no group {group}: `ephor bus setup` makes it, or bus.redis with create = true"
+                "the stream {shown} has no group {group}: XGROUP CREATE makes it, or bus.redis with create = true"
             );
             return Err(BusError::NotSetUp { problem });
         }
