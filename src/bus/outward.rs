@@ -33,14 +33,11 @@ pub trait Outward {
 /// # Errors
 /// [`BusError`]; [`BusError::NotSetUp`] for a scheme that nobody here speaks.
 pub async fn connect(url: &str, settings: &settings::Bus) -> Result<Box<dyn Outward>, BusError> {
-    match url.split_once("://").map(|(scheme, _)| scheme) {
-        Some("nats" | "tls") => {
-            let known = settings.nats.iter().find(|server| server.servers.iter().any(|known| known == url));
-            Ok(Box::new(nats::Publisher::open(url, known).await?))
-        }
-        Some(_) | None => {
-            let problem = format!("expected a URL that begins with nats:// or tls://, found {url:?}");
-            Err(BusError::NotSetUp { problem })
-        }
+    let scheme = url.split_once("://").map(|(scheme, _)| scheme);
+    if let Some("nats" | "tls") = scheme {
+        let known = settings.nats.iter().find(|server| server.servers.iter().any(|known| known == url));
+        return Ok(Box::new(nats::Publisher::open(url, known).await?));
     }
+    let problem = format!("expected a URL that begins with nats:// or tls://, found {url:?}");
+    Err(BusError::NotSetUp { problem })
 }

@@ -89,13 +89,13 @@ fn told(server: &str, step: &Step, dry_run: bool) -> String {
         Done::Created | Done::Updated => (WARN, if dry_run { "would be " } else { "" }),
         Done::Kept => (GOOD, ""),
     };
-    let mut text = format!("{server}  {}  {would}{}\n", styled(BOLD, &step.what), styled(style, step.done));
-    for (name, value) in &step.limits {
+    let first = format!("{server}  {}  {would}{}\n", styled(BOLD, &step.what), styled(style, step.done));
+    let limits = step.limits.iter().map(|(name, value)| {
         let was = step.differed.iter().find(|(differed, _)| differed == name);
         let was = was.map_or_else(String::new, |(_, was)| styled(WARN, format_args!("  was {was}")));
-        text.push_str(&format!("  {}  {value}{was}\n", styled(DIM, format_args!("{name:<16}"))));
-    }
-    text
+        format!("  {}  {value}{was}\n", styled(DIM, format_args!("{name:<16}")))
+    });
+    std::iter::once(first).chain(limits).collect()
 }
 
 fn listed(found: &Value) -> String {

@@ -61,12 +61,14 @@ impl Line {
     pub async fn stream(&self, name: &str) -> Result<Stream<Info>, BusError> {
         use async_nats::jetstream::ErrorCode;
         use async_nats::jetstream::context::GetStreamErrorKind;
-        self.streams.get_stream(name).await.map_err(|error| match error.kind() {
-            GetStreamErrorKind::JetStream(told) if told.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+        self.streams.get_stream(name).await.map_err(|error| {
+            if let GetStreamErrorKind::JetStream(told) = error.kind()
+                && told.error_code() == ErrorCode::STREAM_NOT_FOUND
+            {
                 let problem = format!("there is no stream {name}: `ephor bus setup` makes it");
-                BusError::NotSetUp { problem }
+                return BusError::NotSetUp { problem };
             }
-            _said => failed("ask for a stream")(error),
+            failed("ask for a stream")(error)
         })
     }
 

@@ -9,10 +9,15 @@ pub fn encode(name: &str) -> String {
         if byte.is_ascii_graphic() && !matches!(byte, b'.' | b'*' | b'>' | b'%') {
             token.push(char::from(byte));
         } else {
-            token.push_str(&format!("%{byte:02X}"));
+            token.push('%');
+            token.extend([byte >> 4, byte & 15].map(digit));
         }
     }
     token
+}
+
+fn digit(value: u8) -> char {
+    char::from_digit(u32::from(value), 16).unwrap_or('0').to_ascii_uppercase()
 }
 
 /// The name that a token stands for; `None` where it is none that [`encode`] made.
