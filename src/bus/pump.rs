@@ -224,7 +224,13 @@ fn became_of(failure: Failure, attempt: u32, attempts_max: u32, place: &str) -> 
         Failure::Rejected(Rejection::NothingToChange { .. }) => return None,
         Failure::Rejected(rejection) => rejection,
         // Ours to mend: it is not the message's fault, however often it comes.
-        _not_its_fault => return Some(Outcome::Later(later(attempt))),
+        Failure::Journal(_)
+        | Failure::Unreadable { .. }
+        | Failure::Unencodable { .. }
+        | Failure::Faulted { .. }
+        | Failure::TimedOut { .. }
+        | Failure::Overloaded
+        | Failure::Stopped => return Some(Outcome::Later(later(attempt))),
     };
     let refusal = Refusal::from(rejection);
     // A strategy that nobody knows may be registered meanwhile; nothing else heals by itself.
