@@ -1,6 +1,6 @@
 //! NATS with real servers: what is published comes in once, what is recorded goes out once, whatever dies meanwhile.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod cli;
 mod installed;
@@ -259,7 +259,7 @@ fn an_order_asked_about_over_nats_gets_the_answer_of_http() {
     let served = serve(&nats, "");
     served.register("A");
     let ask = |body: &str, headers: &[(&str, &str)]| -> (Option<String>, Value) {
-        let headers = headers.iter().copied().collect::<Vec<_>>();
+        let headers = headers.to_vec();
         runtime().block_on(async {
             let client = async_nats::connect(nats.url()).await.unwrap();
             let mut sent = async_nats::HeaderMap::new();
@@ -267,7 +267,7 @@ fn an_order_asked_about_over_nats_gets_the_answer_of_http() {
                 sent.insert(name, value);
             }
             let answer = client.request_with_headers("ephor.orders.check", sent, body.to_owned().into()).await.unwrap();
-            let code = answer.headers.as_ref().unwrap().get("Nats-Service-Error-Code").map(|code| code.to_string());
+            let code = answer.headers.as_ref().unwrap().get("Nats-Service-Error-Code").map(ToString::to_string);
             (code, serde_json::from_slice(&answer.payload).unwrap())
         })
     };

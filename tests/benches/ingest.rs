@@ -55,7 +55,7 @@ fn registration(strategy: u64) -> String {
 }
 
 fn trade(number: u64) -> String {
-    let pnl = if number % 3 == 0 { "-7.5" } else { "12.25" };
+    let pnl = if number.is_multiple_of(3) { "-7.5" } else { "12.25" };
     json!({ "type": "trade_closed", "id": format!("t-{number}"), "ts": "2024-01-03T00:00:00Z",
         "strategy_id": format!("strategy-{}", number % STRATEGIES), "instrument": "GBP/USD.SIM", "side": "LONG",
         "qty": "50000", "price": "1.569495", "entry_price": "1.568365", "realized_pnl": pnl, "currency": "USD",

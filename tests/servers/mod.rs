@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::installed::program;
 
 /// How long anything may take before a test gives up on it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A NATS server with JetStream.
 pub(crate) struct Nats {
@@ -73,7 +73,12 @@ impl Nats {
     pub(crate) fn start(&mut self) {
         let config = self.dir.path().join("nats.conf");
         let store = self.dir.path().join("store");
-        let text = format!("listen: 127.0.0.1:{}\njetstream {{ store_dir: {store:?} }}\n{}\n", self.port, self.config);
+        let text = format!(
+            "listen: 127.0.0.1:{}\njetstream {{ store_dir: \"{}\" }}\n{}\n",
+            self.port,
+            store.display(),
+            self.config
+        );
         std::fs::write(&config, text).unwrap();
         let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
         let mut command = Command::new(program("usr/sbin/nats-server", "nats-server"));
