@@ -10,7 +10,7 @@ use redis::{AsyncConnectionConfig, Client, ClientTlsConfig, ErrorKind, IntoConne
 
 use crate::bus::BusError;
 use crate::canary::Fault;
-use crate::{secret, settings};
+use crate::{keys, settings};
 
 /// How long a connection may take to come about.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -56,7 +56,7 @@ impl Server {
             login = login.set_username(username);
         }
         if let Some(path) = &self.password_file {
-            let password = secret::text(path)?;
+            let password = keys::secret(path)?;
             login = login.set_password(password);
         }
         info = info.set_redis_settings(login);
@@ -66,7 +66,7 @@ impl Server {
         let root_cert = self.ca.as_deref().map(public).transpose()?;
         let client_tls = match &self.client {
             Some((certificate, key)) => {
-                Some(ClientTlsConfig { client_cert: public(certificate)?, client_key: secret::bytes(key)? })
+                Some(ClientTlsConfig { client_cert: public(certificate)?, client_key: keys::secret(key)?.into_bytes() })
             }
             None => None,
         };
