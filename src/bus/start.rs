@@ -27,6 +27,8 @@ struct In {
 struct Out {
     follower: Box<dyn Follower>,
     status: Status,
+    /// Whether its status is what the canary checks of it.
+    is_checked: bool,
 }
 
 /// All connections of a service.
@@ -67,7 +69,12 @@ impl Buses {
 
     /// Has somebody told everything that is recorded.
     pub fn tell(&mut self, name: impl Into<SmolStr>, follower: Box<dyn Follower>) {
-        self.outwards.push(Out { follower, status: Status::new(name) });
+        self.outwards.push(Out { follower, status: Status::new(name), is_checked: true });
+    }
+
+    /// The same for somebody of whom the canary checks something else.
+    pub fn tell_unchecked(&mut self, name: impl Into<SmolStr>, follower: Box<dyn Follower>) {
+        self.outwards.push(Out { follower, status: Status::new(name), is_checked: false });
     }
 
     /// How each connection is doing.
@@ -80,7 +87,9 @@ impl Buses {
     /// What the canary checks of them.
     #[must_use]
     pub fn components(&self) -> Vec<(SmolStr, Arc<dyn Component>)> {
-        self.statuses().into_iter().map(|status| (status.name().clone(), watched(status))).collect()
+        let outwards = self.outwards.iter().filter(|one| one.is_checked).map(|one| &one.status);
+        let statuses = self.inwards.iter().map(|one| &one.status).chain(outwards);
+        statuses.map(|status| (status.name().clone(), watched(status.clone()))).collect()
     }
 
     /// Starts all of them on this thread; they end when told to, with what was under way settled.
@@ -91,7 +100,7 @@ impl Buses {
             let pump = Pump::new(app.clone(), &reading, status);
             running.push(tokio::task::spawn_local(pump.run(inbound, stop.clone())));
         }
-        for Out { follower, status } in self.outwards {
+        for Out { follower, status, is_checked: _ } in self.outwards {
             if let Some(governor) = app.governor().cloned() {
                 running.push(tokio::task::spawn_local(follow(governor, follower, status, stop.clone())));
             }
