@@ -3,8 +3,6 @@
 //! What is written is the text that the database gives back, so a field is compared as text; floats are compared as
 //! numbers, and JSON as values, because the database orders keys and writes numbers its own way.
 
-use std::io::Write;
-
 use serde_json::Value;
 
 use super::schema::Table;

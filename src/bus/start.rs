@@ -73,8 +73,8 @@ impl Buses {
     }
 
     /// The same for somebody of whom the canary checks something else.
-    pub fn tell_unchecked(&mut self, name: impl Into<SmolStr>, follower: Box<dyn Follower>) {
-        self.outwards.push(Out { follower, status: Status::new(name), is_checked: false });
+    pub fn tell_unchecked(&mut self, status: Status, follower: Box<dyn Follower>) {
+        self.outwards.push(Out { follower, status, is_checked: false });
     }
 
     /// How each connection is doing.

@@ -28,6 +28,7 @@ pub struct Status(Arc<Inner>);
 
 struct Inner {
     name: SmolStr,
+    is_needed: bool,
     error: Mutex<Option<String>>,
     taken: AtomicU64,
     repeated: AtomicU64,
@@ -41,8 +42,19 @@ impl Status {
     /// Of a connection that has not been made yet.
     #[must_use]
     pub fn new(name: impl Into<SmolStr>) -> Self {
+        Self::of(name.into(), true)
+    }
+
+    /// Of one that the service can do its work without.
+    #[must_use]
+    pub fn spare(name: impl Into<SmolStr>) -> Self {
+        Self::of(name.into(), false)
+    }
+
+    fn of(name: SmolStr, is_needed: bool) -> Self {
         Self(Arc::new(Inner {
-            name: name.into(),
+            name,
+            is_needed,
             error: Mutex::new(Some("not connected yet".to_owned())),
             taken: AtomicU64::default(),
             repeated: AtomicU64::default(),
@@ -57,6 +69,12 @@ impl Status {
     #[must_use]
     pub fn name(&self) -> &SmolStr {
         &self.0.name
+    }
+
+    /// Whether the service is not ready without it.
+    #[must_use]
+    pub fn is_needed(&self) -> bool {
+        self.0.is_needed
     }
 
     /// What is wrong with it, if anything.

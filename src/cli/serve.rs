@@ -12,7 +12,7 @@ use super::flags::Flags;
 use super::print::{self, DIM, WARN, styled};
 use super::{CliError, Exit, Global};
 use crate::audit_db::{self, Database, Sink, Watch};
-use crate::bus::Buses;
+use crate::bus::{Buses, Status};
 use crate::canary::{self, Canary, Fault};
 use crate::serve::app::{App, Governed, Keys, Recovery};
 use crate::serve::tls::Certificate;
@@ -58,7 +58,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
             let database = Database::of(&to_serve.audit.database)?;
             let mut audit = database.clone().map(|database| {
                 let sink = Sink::new(database.clone(), governor.reader().clone());
-                buses.tell_unchecked(audit_db::NAME, Box::new(sink));
+                let required = database.settings().required;
+                let status = if required { Status::new(audit_db::NAME) } else { Status::spare(audit_db::NAME) };
+                buses.tell_unchecked(status, Box::new(sink));
                 Watch::begin(database, governor.clone())
             });
             let (governed, canary) =
