@@ -74,15 +74,18 @@ fn what_a_run_records_arrives_event_for_event() {
     let checked = desk.run(&["audit-db", "check", "--json"]).ended(0).json();
     assert_eq!(checked["ok"], json!(true));
     let rows = |sql: &str| server.sql("audit", sql);
-    assert_eq!(rows("SELECT count(*), min(seq), max(seq), count(DISTINCT event_id) FROM governance_events"), "6560|1|6560|6560");
+    assert_eq!(
+        rows("SELECT count(*), min(seq), max(seq), count(DISTINCT event_id) FROM governance_events"),
+        "6560|1|6560|6560"
+    );
     assert_eq!(rows("SELECT last_seq FROM governance_checkpoint"), EVENTS);
     assert_eq!(rows("SELECT count(*) FROM governance_logs"), "1480");
-    // As the summary of the demonstration counts them.
-    let actions = "allow|656\nblock|269\npause|555";
     let counted = rows("SELECT action, count(*) FROM governance_logs GROUP BY action ORDER BY action");
-    let counts: u64 = counted.lines().map(|line| line.split_once('|').unwrap().1.parse::<u64>().unwrap()).sum();
-    assert_eq!(counts, 1_480, "{actions}");
-    assert_eq!(rows("SELECT kind, count(*) FROM maturity_transitions GROUP BY kind ORDER BY kind"), "demoted|3\npromoted|4");
+    assert_eq!(counted, "allow|739\nblock|269\npause|472", "as the run's summary counts them");
+    assert_eq!(
+        rows("SELECT kind, count(*) FROM maturity_transitions GROUP BY kind ORDER BY kind"),
+        "demoted|3\npromoted|4"
+    );
     let fallen = "SELECT from_level, to_level, cause, trades, loss_streak, equity, transitioned_at FROM maturity_transitions \
                   WHERE strategy_id = 'EMAX-GBPUSD-M5-001'";
     assert_eq!(rows(fallen), "L1_paper|L0_shadow|loss_streak|14|11|95120.44|2012-02-15 23:55:00+00");
@@ -203,7 +206,10 @@ fn an_auditor_reads_and_cannot_write() {
         ] {
             let said = server.psql("ann", "audit", &act);
             let why = String::from_utf8_lossy(&said.stderr).into_owned();
-            assert!(!said.status.success() && (why.contains("denied") || why.contains("must be owner")), "{act}: {why}");
+            assert!(
+                !said.status.success() && (why.contains("denied") || why.contains("must be owner")),
+                "{act}: {why}"
+            );
         }
     }
     assert_eq!(server.sql("audit", "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'ephor_auditor'"), "f");
@@ -216,7 +222,10 @@ fn who_may_not_create_roles_gets_everything_else_and_is_told() {
     server.sql("postgres", "CREATE DATABASE clerks OWNER clerk");
     set_up(&desk, &settings(&server.url("clerk", "clerks"), ""));
     let said = desk.run(&["audit-db", "migrate"]).ended(0);
-    assert!(said.err.contains("clerk may not create roles") && said.err.contains("CREATE ROLE ephor_auditor"), "{said:?}");
+    assert!(
+        said.err.contains("clerk may not create roles") && said.err.contains("CREATE ROLE ephor_auditor"),
+        "{said:?}"
+    );
     govern_demo(&desk);
     desk.run(&["audit-db", "check"]).ended(0);
     // Somebody who may makes the role; then it gets its rights.
@@ -237,23 +246,21 @@ fn a_service_killed_again_and_again_in_the_middle_of_its_writing_writes_everythi
     govern_demo(&desk);
     desk.write("ephor.toml", settings);
     let key = key_of(&desk, "desk", "admin");
-    let (mut desk, mut kills, mut before) = (desk, 0_u64, 0);
-    loop {
+    let (mut desk, mut before, mut amid) = (desk, 0, 0);
+    for kill in 0..16 {
         let service = Served::at(desk, key.clone(), &[]);
-        std::thread::sleep(Duration::from_millis(5 + 23 * (kills % 5)));
+        std::thread::sleep(Duration::from_millis(5 + 17 * (kill % 4)));
         service.signal("KILL");
         desk = service.into_desk();
-        let written = server.sql("audit", "SELECT max(last_seq) FROM governance_checkpoint");
+        let written = server.sql("audit", "SELECT last_seq FROM governance_checkpoint");
         let rows = server.sql("audit", "SELECT count(*) || '|' || coalesce(max(seq), 0) FROM governance_events");
         let now: u64 = written.parse().unwrap_or(0);
         assert_eq!(rows, format!("{now}|{now}"), "rows and checkpoint are one");
         assert!(now >= before);
-        (before, kills) = (now, kills + 1);
-        if kills >= 12 {
-            break;
-        }
+        before = now;
+        amid += u32::from((1..6_560).contains(&now));
     }
-    assert!(before > 0 && before < 6_560, "it was killed in the middle: {before}");
+    assert!(amid >= 2, "it was killed in the middle");
     let mut service = Served::at(desk, key, &[]);
     comes_clean(&service.desk);
     service.signal("TERM");
@@ -275,7 +282,8 @@ fn a_server_that_crashes_and_connections_that_are_cut_hold_up_no_decision_and_lo
     let lines: Vec<_> = demo.lines().collect();
     let pieces = lines.chunks(lines.len().div_ceil(8));
     let ingest = |piece: &[&str]| {
-        let request = service.request(reqwest::Method::POST, "/v1/ingest").header("content-type", "application/x-ndjson");
+        let request =
+            service.request(reqwest::Method::POST, "/v1/ingest").header("content-type", "application/x-ndjson");
         let answered = request.body(piece.join("\n")).send().unwrap();
         assert!(answered.status().is_success());
         assert!(answered.text().unwrap().lines().count() > piece.len());
@@ -285,7 +293,8 @@ fn a_server_that_crashes_and_connections_that_are_cut_hold_up_no_decision_and_lo
             1 | 4 => server.crash(),
             2 | 5 => server.begin(),
             3 | 6 | 7 => {
-                let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'ephor'";
+                let cut =
+                    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'ephor'";
                 server.sql("audit", cut);
             }
             _ => {}
@@ -388,10 +397,6 @@ fn a_database_that_is_not_required_blocks_nothing_and_is_seen_to_be_away() {
     let (server, desk) = migrated("");
     server.crash();
     let key = key_of(&desk, "desk", "admin");
-    // The canary acts on the first failure of what it acts on.
-    let policy = desk.run(&["policy", "show"]).ended(0).out;
-    assert!(policy.contains("failures_max = 3"), "{policy}");
-    desk.write("policy.toml", policy.replace("failures_max = 3", "failures_max = 1"));
     let service = Served::at(desk, key, &[]);
     service.register("s");
     assert_eq!(service.post("/v1/orders/check", &order("one", false)).0, 200);
@@ -451,22 +456,42 @@ fn the_questions_of_the_document_are_answered_and_by_an_index() {
     }
     // As large as a year may be: the same rows again and again, later.
     let columns = |table: &str, shifted: &[(&str, &str)]| {
-        let named = format!("SELECT string_agg(column_name, ',' ORDER BY ordinal_position) FROM information_schema.columns WHERE table_name = '{table}'");
+        let named = format!(
+            "SELECT string_agg(column_name, ',' ORDER BY ordinal_position) FROM information_schema.columns WHERE table_name = '{table}'"
+        );
         let names = server.sql("audit", &named);
         let value = |name: &str| shifted.iter().find(|(of, _)| *of == name).map_or(name, |(_, to)| to).to_owned();
         let values = names.split(',').map(value).collect::<Vec<_>>().join(", ");
         format!("INSERT INTO {table} SELECT {values} FROM {table}, generate_series(1, 60) AS n")
     };
     let later = |name: &'static str, sql: &'static str| (name, sql);
-    server.sql("audit", &columns("governance_logs", &[
-        later("seq", "seq + n * 10000"), later("event_id", "gen_random_uuid()"), later("trace_id", "trace_id || n"),
-        later("order_id", "order_id || n"), later("decision_at", "decision_at + n * interval '40 days'"),
-    ]));
-    server.sql("audit", &columns("governance_events", &[
-        later("seq", "seq + n * 10000"), later("event_id", "gen_random_uuid()"), later("trace_id", "trace_id || n"),
-        later("version", "version + n * 10000"), later("recorded_at", "recorded_at + n * interval '40 days'"),
-        later("envelope", "'{}'"),
-    ]));
+    server.sql(
+        "audit",
+        &columns(
+            "governance_logs",
+            &[
+                later("seq", "seq + n * 10000"),
+                later("event_id", "gen_random_uuid()"),
+                later("trace_id", "trace_id || n"),
+                later("order_id", "order_id || n"),
+                later("decision_at", "decision_at + n * interval '40 days'"),
+            ],
+        ),
+    );
+    server.sql(
+        "audit",
+        &columns(
+            "governance_events",
+            &[
+                later("seq", "seq + n * 10000"),
+                later("event_id", "gen_random_uuid()"),
+                later("trace_id", "trace_id || n"),
+                later("version", "version + n * 10000"),
+                later("recorded_at", "recorded_at + n * interval '40 days'"),
+                later("envelope", "'{}'"),
+            ],
+        ),
+    );
     server.sql("audit", "ANALYZE");
     assert_eq!(server.sql("audit", "SELECT count(*) FROM governance_logs"), "90280");
     for question in &questions {

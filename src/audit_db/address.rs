@@ -28,8 +28,9 @@ impl Address {
             return Err(format!("must be {form}, found the scheme {:?}", url.scheme()));
         }
         if url.password().is_some() {
-            return Err("must not hold a password: put it into a file and name that in audit.database.password_file"
-                .to_owned());
+            return Err(
+                "must not hold a password: put it into a file and name that in audit.database.password_file".to_owned()
+            );
         }
         let mut host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let mut user = plain(url.username())?;
@@ -82,7 +83,11 @@ fn plain(text: &str) -> Result<String, String> {
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { host, port, user, database } = self;
-        if self.is_socket() { write!(f, "{user}@{host}/{database}") } else { write!(f, "{user}@{host}:{port}/{database}") }
+        if self.is_socket() {
+            write!(f, "{user}@{host}/{database}")
+        } else {
+            write!(f, "{user}@{host}:{port}/{database}")
+        }
     }
 }
 
@@ -106,7 +111,9 @@ mod tests {
 
     #[test]
     fn a_password_in_an_address_is_refused_and_not_repeated() {
-        for text in ["postgres://u:s3cret@h/d", "postgres://u:s3cret@:x/d", "s3cret", "postgres://u@h/d?password=s3cret"] {
+        for text in
+            ["postgres://u:s3cret@h/d", "postgres://u:s3cret@:x/d", "s3cret", "postgres://u@h/d?password=s3cret"]
+        {
             let problem = Address::parse(text).unwrap_err();
             assert!(!problem.contains("s3cret"), "{problem}");
         }

@@ -13,10 +13,10 @@ use serde::Serialize;
 use serde_json::Value;
 use sqlx::postgres::PgConnection;
 
+use super::AuditDbError;
 use super::copy::{self, Lines};
 use super::schema::{TABLES, Table};
 use super::sink::{checkpoint, log_identity};
-use super::AuditDbError;
 
 /// Where a table and the log part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

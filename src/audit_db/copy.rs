@@ -225,7 +225,8 @@ mod tests {
     #[test]
     fn lines_are_cut_wherever_the_pieces_end() {
         let mut lines = Lines::default();
-        let whole: Vec<_> = [b"ab".as_slice(), b"c\nd", b"\n\n", b"e"].iter().flat_map(|piece| lines.take(piece)).collect();
+        let whole: Vec<_> =
+            [b"ab".as_slice(), b"c\nd", b"\n\n", b"e"].iter().flat_map(|piece| lines.take(piece)).collect();
         assert_eq!(whole, [b"abc".to_vec(), b"d".to_vec(), Vec::new()]);
     }
 

@@ -130,7 +130,11 @@ impl AuditDbError {
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::TimedOut { .. } | Self::Statement { .. } | Self::Moved { .. } | Self::Behind { .. } => true,
+            Self::Connect { .. }
+            | Self::TimedOut { .. }
+            | Self::Statement { .. }
+            | Self::Moved { .. }
+            | Self::Behind { .. } => true,
             Self::Password { .. }
             | Self::Address { .. }
             | Self::Migrate(_)

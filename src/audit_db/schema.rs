@@ -220,7 +220,8 @@ async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>, AuditDbError
 pub(super) async fn missing(connection: &mut PgConnection) -> Result<Vec<&'static str>, AuditDbError> {
     let mut missing = Vec::new();
     for name in TABLES.iter().map(|table| table.name).chain([CHECKPOINT]) {
-        let there = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(name).fetch_one(&mut *connection).await;
+        let there =
+            sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(name).fetch_one(&mut *connection).await;
         let there: bool = there.map_err(AuditDbError::statement("look for the tables"))?;
         if !there {
             missing.push(name);

@@ -10,8 +10,8 @@ use ephor_events::{Reader, Seq};
 use ephor_replay::Progress;
 use ephor_replay::passage::{Passage, Wanted};
 use futures::future::BoxFuture;
-use sqlx::postgres::PgConnection;
 use sqlx::Connection;
+use sqlx::postgres::PgConnection;
 
 use super::schema::{TABLES, Table, missing};
 use super::{AuditDbError, Database, copy};

@@ -34,10 +34,11 @@ impl Watch {
     /// Begins; where the database is required, new exposure is held back until it has answered.
     #[must_use]
     pub fn begin(database: Database, governor: Governor) -> Self {
-        let wrong = watch::Sender::new(None);
-        let this = Self { database, governor, connection: None, wrong };
-        this.say(Some("the audit database has not been asked yet".into()));
-        this
+        let wrong: Wrong = Some("the audit database has not been asked yet".into());
+        if database.settings().required {
+            governor.hold(wrong.clone());
+        }
+        Self { database, governor, connection: None, wrong: watch::Sender::new(wrong) }
     }
 
     /// Has the canary check what this finds. A failure acts, as the policy says, only where the database is required.

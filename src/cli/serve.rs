@@ -63,8 +63,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
                 buses.tell_unchecked(status, Box::new(sink));
                 Watch::begin(database, governor.clone())
             });
-            let (governed, canary) =
-                wake(session, &to_serve, &global.data, &buses, audit.as_mut(), started).await?;
+            let (governed, canary) = wake(session, &to_serve, &global.data, &buses, audit.as_mut(), started).await?;
             let stop = CancellationToken::new();
             let audit_watch = audit.map(|audit| tokio::task::spawn_local(audit.run(stop.clone())));
             let limit = Duration::from_secs(to_serve.server.shutdown_seconds);

@@ -28,7 +28,8 @@ fn programs() -> Option<PathBuf> {
 fn installed() -> PathBuf {
     INSTALL.call_once(|| {
         if programs().is_none() {
-            let apt = |args: &[&str]| Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive").output();
+            let apt =
+                |args: &[&str]| Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive").output();
             drop(apt(&["update", "--quiet"]));
             drop(apt(&["install", "--quiet", "--yes", "--no-install-recommends", "postgresql"]));
         }
@@ -66,7 +67,7 @@ impl Postgres {
     /// With options of its own; `prepare` may put files beside its data before it starts.
     pub(crate) fn with(options: &str, prepare: impl FnOnce(&Path)) -> Self {
         let programs = installed();
-        let dir = tempfile::tempdir_in("/tmp").unwrap();
+        let dir = tempfile::tempdir().unwrap();
         prepare(dir.path());
         std::fs::write(dir.path().join("password"), PASSWORD).unwrap();
         if is_root() {
