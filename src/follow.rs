@@ -16,7 +16,7 @@ use crate::bus::Status;
 use crate::canary::Fault;
 use crate::telemetry::chain;
 
-/// Events handed over at once, at most (the last commit may go beyond).
+/// Events handed over at once where the follower does not say otherwise.
 const BATCH_EVENTS: usize = 1_024;
 /// The first wait after a failure; it doubles.
 pub(crate) const WAIT_FIRST: Duration = Duration::from_millis(100);
@@ -31,6 +31,11 @@ pub trait Follower: Send {
     /// Takes events that follow on its position. `Ok` only when all are durable there; after an error it is asked for
     /// its position again, so what it had taken must not count twice.
     fn take<'a>(&'a mut self, events: &'a [Envelope]) -> BoxFuture<'a, Result<(), Fault>>;
+
+    /// Events that it likes to be handed at once, at most (the last commit may go beyond).
+    fn batch_events(&self) -> usize {
+        BATCH_EVENTS
+    }
 }
 
 /// Hands a follower everything that is recorded, until told to stop.
@@ -75,6 +80,7 @@ async fn keep_up(governor: &Governor, follower: &mut dyn Follower, status: &Stat
     }
     status.connected();
     let mut at = position;
+    let most = follower.batch_events();
     let opened = Passage::open(governor.reader(), Wanted::default(), Seq(position.0 + 1));
     let mut passage = match opened {
         Ok(passage) => Some(passage),
@@ -84,7 +90,7 @@ async fn keep_up(governor: &Governor, follower: &mut dyn Follower, status: &Stat
         let Some(mut reading) = passage.take() else { return "the reader was lost".into() };
         let read = tokio::task::spawn_blocking(move || {
             let mut batch = Vec::new();
-            while batch.len() < BATCH_EVENTS {
+            while batch.len() < most {
                 match reading.next() {
                     Ok(Some(events)) => batch.extend(events),
                     Ok(None) => break,

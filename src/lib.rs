@@ -1,6 +1,7 @@
 //! Ephor as a program: command line, inputs, tables. The rules, the log and the actors are crates of
 //! their own; nothing imports this one.
 
+pub mod audit_db;
 pub mod bus;
 pub mod canary;
 pub mod cli;

@@ -87,6 +87,12 @@ pub enum Failure {
     /// Too much is waiting already.
     #[error("too many requests are waiting")]
     Overloaded,
+    /// New exposure is held back: what must be there beside the log is not.
+    #[error("new exposure is held back: {why}")]
+    Held {
+        /// What is not there.
+        why: Arc<str>,
+    },
     /// The governor is shutting down, or the gate has died.
     #[error("the governor does not take requests")]
     Stopped,
@@ -102,7 +108,7 @@ impl Failure {
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::Journal(error) => error.is_retryable(),
-            Self::Faulted { .. } | Self::TimedOut { .. } | Self::Overloaded => true,
+            Self::Faulted { .. } | Self::TimedOut { .. } | Self::Overloaded | Self::Held { .. } => true,
             Self::Rejected(_) | Self::Unreadable { .. } | Self::Unencodable { .. } | Self::Stopped => false,
         }
     }
@@ -118,6 +124,7 @@ impl Failure {
             | Self::Journal(_)
             | Self::Unreadable { .. }
             | Self::Unencodable { .. }
+            | Self::Held { .. }
             | Self::Stopped => Reason::JournalUnavailable,
         }
     }

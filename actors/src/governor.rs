@@ -107,6 +107,8 @@ struct House {
     in_flight_max: usize,
     timeout: Duration,
     closing: AtomicBool,
+    /// Why no new exposure is let through, where it is not.
+    held: RwLock<Option<Arc<str>>>,
 }
 
 impl House {
@@ -225,6 +227,7 @@ impl Governor {
             in_flight_max,
             timeout: config.timeout,
             closing: AtomicBool::new(false),
+            held: RwLock::new(None),
         };
         Ok((Self { house: Arc::new(house) }, Threads { journal: journal_thread, keeper: keeper_thread, actors, stop }))
     }
@@ -270,6 +273,7 @@ impl Governor {
                 | Failure::Unencodable { .. }
                 | Failure::Faulted { .. }
                 | Failure::TimedOut { .. }
+                | Failure::Held { .. }
                 | Failure::Stopped => {}
             })
         }
@@ -293,7 +297,24 @@ impl Governor {
         }
     }
 
+    /// Turns away every order that is not `reduce_only` from now on, for this reason; `None` lets them through again.
+    /// For what has to be there beside the log and is not. Nothing is recorded of an order that is turned away, and an
+    /// order that was let through before stays so.
+    pub fn hold(&self, why: Option<Arc<str>>) {
+        *self.house.held.write().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Why an order is turned away, where it is.
+    fn held(&self, request: &Request) -> Option<Failure> {
+        request.command.order().filter(|order| !order.reduce_only)?;
+        let held = self.house.held.read().unwrap_or_else(PoisonError::into_inner);
+        held.clone().map(|why| Failure::Held { why })
+    }
+
     fn send(&self, request: Arc<Request>, attempt: u32) -> Result<Sent, Failure> {
+        if let Some(failure) = self.held(&request) {
+            return Err(failure);
+        }
         let place = self.enter()?;
         let gates = &self.house.gates;
         let gate = gates.get(shard_of(&request.strategy, gates.len())).ok_or(Failure::Stopped)?;

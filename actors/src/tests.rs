@@ -26,6 +26,7 @@ use crate::{Config, Failure, Governor, Recorded, Request, Threads};
 mod accounts;
 mod approvals;
 mod fills;
+mod held;
 mod overview;
 
 const AT: Timestamp = Timestamp::from_nanos(1_700_000_000_000_000_000);

@@ -230,6 +230,7 @@ fn became_of(failure: Failure, attempt: u32, attempts_max: u32, place: &str) -> 
         | Failure::Faulted { .. }
         | Failure::TimedOut { .. }
         | Failure::Overloaded
+        | Failure::Held { .. }
         | Failure::Stopped => return Some(Outcome::Later(later(attempt))),
     };
     let refusal = Refusal::from(rejection);

@@ -30,6 +30,8 @@ struct In {
 struct Out {
     follower: Box<dyn Follower>,
     status: Status,
+    /// Whether its status is what the canary checks of it.
+    is_checked: bool,
 }
 
 /// All connections of a service.
@@ -117,7 +119,12 @@ impl Buses {
 
     /// Has somebody told everything that is recorded.
     pub fn tell(&mut self, name: impl Into<SmolStr>, follower: Box<dyn Follower>) {
-        self.outwards.push(Out { follower, status: Status::new(name) });
+        self.outwards.push(Out { follower, status: Status::new(name), is_checked: true });
+    }
+
+    /// The same for somebody of whom the canary checks something else.
+    pub fn tell_unchecked(&mut self, status: Status, follower: Box<dyn Follower>) {
+        self.outwards.push(Out { follower, status, is_checked: false });
     }
 
     /// How each connection is doing.
@@ -132,7 +139,7 @@ impl Buses {
     #[must_use]
     pub fn components(&self) -> Vec<(SmolStr, Arc<dyn Component>)> {
         let inwards = self.inwards.iter().map(|one| (one.status.clone(), one.silent_max));
-        let outwards = self.outwards.iter().map(|one| (one.status.clone(), None));
+        let outwards = self.outwards.iter().filter(|one| one.is_checked).map(|one| (one.status.clone(), None));
         let answering = self.answering.iter().map(|one| (one.status().clone(), None));
         let watched = |(status, silent_max): (Status, _)| (status.name().clone(), watched(status, silent_max));
         inwards.chain(outwards).chain(answering).map(watched).chain(self.checked.iter().cloned()).collect()
@@ -146,7 +153,7 @@ impl Buses {
             let pump = Pump::new(app.clone(), &reading, status);
             running.push(tokio::task::spawn_local(pump.run(inbound, stop.clone())));
         }
-        for Out { follower, status } in self.outwards {
+        for Out { follower, status, is_checked: _ } in self.outwards {
             if let Some(governor) = app.governor().cloned() {
                 running.push(tokio::task::spawn_local(follow(governor, follower, status, stop.clone())));
             }
@@ -168,7 +175,7 @@ struct Silent {
 
 fn watched(status: Status, silent_max: Option<Duration>) -> Arc<dyn Component> {
     canary::component(move || {
-        let error = status.error().map(Fault::from);
+        let error = status.fault().map(Fault::from);
         let silent = silent_max.map(|silent_max| Silent { silent: status.silent(), silent_max });
         let silent = silent.filter(|said| said.silent > said.silent_max).map(Fault::from);
         async move { error.or(silent).map_or(Ok(()), Err) }

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use smol_str::SmolStr;
 
+/// What is wrong with a connection before it was first tried.
+const NOT_YET: &str = "not connected yet";
+
 /// What a connection has done since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
@@ -34,6 +37,7 @@ struct Inner {
     since: Instant,
     /// Milliseconds after `since`.
     heard: AtomicU64,
+    is_needed: bool,
     error: Mutex<Option<String>>,
     taken: AtomicU64,
     repeated: AtomicU64,
@@ -45,15 +49,25 @@ struct Inner {
 }
 
 impl Status {
-    /// Of a connection that has not been tried yet. That is no failure: the canary looks once before the first try, and
-    /// what it finds then counts across restarts.
+    /// Of a connection that has not been made yet.
     #[must_use]
     pub fn new(name: impl Into<SmolStr>) -> Self {
+        Self::of(name.into(), true)
+    }
+
+    /// Of one that the service can do its work without.
+    #[must_use]
+    pub fn spare(name: impl Into<SmolStr>) -> Self {
+        Self::of(name.into(), false)
+    }
+
+    fn of(name: SmolStr, is_needed: bool) -> Self {
         Self(Arc::new(Inner {
-            name: name.into(),
+            name,
+            is_needed,
             since: Instant::now(),
             heard: AtomicU64::default(),
-            error: Mutex::new(None),
+            error: Mutex::new(Some(NOT_YET.to_owned())),
             taken: AtomicU64::default(),
             repeated: AtomicU64::default(),
             dead: AtomicU64::default(),
@@ -68,6 +82,12 @@ impl Status {
     #[must_use]
     pub fn name(&self) -> &SmolStr {
         &self.0.name
+    }
+
+    /// Whether the service is not ready without it.
+    #[must_use]
+    pub fn is_needed(&self) -> bool {
+        self.0.is_needed
     }
 
     /// What is wrong with it, if anything.
@@ -89,6 +109,13 @@ impl Status {
 
     fn now_ms(&self) -> u64 {
         u64::try_from(self.0.since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// What is wrong with it since it was first tried. The canary looks once before that, and what it finds counts across
+    /// restarts: three quick ones must not be three failures.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        self.error().filter(|error| error != NOT_YET)
     }
 
     /// The connection stands.

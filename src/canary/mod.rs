@@ -13,7 +13,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +61,8 @@ pub struct Canary {
     interval: Box<dyn Fn() -> Duration + Send + Sync>,
     timeout: Duration,
     components: BTreeMap<SmolStr, Arc<dyn Component>>,
+    /// Components whose failure is shown and acts on nothing: they are left out of what is recorded.
+    shown: BTreeSet<SmolStr>,
     feeds: Feeds,
     /// What kept the round before from being recorded.
     unrecorded: Option<String>,
@@ -85,6 +87,7 @@ impl Canary {
             interval: Box::new(interval),
             timeout: Duration::from_millis(settings.check_timeout_ms),
             components: BTreeMap::new(),
+            shown: BTreeSet::new(),
             feeds: feeds.clone(),
             unrecorded: None,
             last: watch::Sender::new(Arc::new(Round { results: BTreeMap::new() })),
@@ -109,6 +112,13 @@ impl Canary {
     /// Has one more component checked; it takes the place of one of the same name.
     pub fn add(&mut self, name: impl Into<SmolStr>, component: Arc<dyn Component>) {
         self.components.insert(name.into(), component);
+    }
+
+    /// Has one more component checked whose failure is to be seen and to act on nothing.
+    pub fn add_shown(&mut self, name: impl Into<SmolStr>, component: Arc<dyn Component>) {
+        let name = name.into();
+        self.shown.insert(name.clone());
+        self.add(name, component);
     }
 
     /// Where arrivals from sources are reported.
@@ -142,8 +152,9 @@ impl Canary {
                 tracing::info!(%component, message, "a check failed");
             }
         }
-        let round = Round { results };
+        let mut round = Round { results };
         self.last.send_replace(Arc::new(round.clone()));
+        round.results.retain(|component, _| !self.shown.contains(component));
         let command = Command::RecordCanaryRound(round);
         let recorded = self.session.governor.change(command, self.session.now(), SmolStr::default(), None).await;
         self.unrecorded = recorded.as_ref().err().map(ToString::to_string);

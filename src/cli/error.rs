@@ -115,6 +115,9 @@ pub enum CliError {
     /// Keys could not be read or changed.
     #[error(transparent)]
     Keys(#[from] crate::keys::KeysError),
+    /// The audit database could not be used.
+    #[error(transparent)]
+    AuditDb(Box<crate::audit_db::AuditDbError>),
     /// What replay, audit or why could not do.
     #[error(transparent)]
     Replay(#[from] ephor_replay::ReplayError),
@@ -143,6 +146,7 @@ impl CliError {
         match self {
             Self::Replay(error) if error.is_callers() => 2,
             Self::Keys(error) if error.is_callers() => 2,
+            Self::AuditDb(error) if error.is_callers() => 2,
             Self::NoLog { .. }
             | Self::Usage(_)
             | Self::Settings(_)
@@ -163,6 +167,7 @@ impl CliError {
             | Self::Serve(_)
             | Self::Live(_)
             | Self::Keys(_)
+            | Self::AuditDb(_)
             | Self::Replay(_) => 3,
         }
     }

@@ -3,6 +3,7 @@
 mod api_key;
 mod approvals;
 mod audit;
+mod audit_db;
 mod bisect;
 mod bus;
 mod completions;
@@ -89,6 +90,7 @@ enum Command {
     Bisect(bisect::Args),
     Replay(replay::Args),
     Audit(audit::Args),
+    AuditDb(audit_db::Args),
     WhatIf(what_if::Args),
     Verify(verify::Args),
     Export(export::Args),
@@ -130,6 +132,7 @@ pub fn main() -> ExitCode {
         Command::Bisect(args) => bisect::run(global, args),
         Command::Replay(args) => replay::run(global, args),
         Command::Audit(args) => audit::run(global, args),
+        Command::AuditDb(args) => audit_db::run(global, args),
         Command::WhatIf(args) => what_if::run(global, args),
         Command::Verify(args) => verify::run(global, args),
         Command::Export(args) => export::run(global, args),

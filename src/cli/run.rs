@@ -3,17 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use ephor_events::Durability;
+use ephor_events::{Durability, Reader};
 
+use super::audit::bar;
 use super::feed::{self, Ended};
 use super::print::{self, BAD, WARN, styled};
 use super::rejects::Rejects;
 use super::summary::{Counts, Summary};
 use super::{CliError, Exit, Global};
+use crate::audit_db::{self, Database, Sink};
 use crate::formats::Reading;
 use crate::input::{self, Input};
-use crate::settings;
+use crate::settings::{self, Settings};
 use crate::store::{self, Terms};
+use crate::telemetry::chain;
 
 /// Govern a recorded stream: signals, orders, closed trades, baselines, account states
 #[derive(clap::Args)]
@@ -62,7 +65,13 @@ pub(super) fn govern(global: &Global, stream: Stream<'_>, started: Instant) -> R
     // One request at a time need not wait for the disk each time: closing brings the log there before we end.
     let durability = strict.then_some(Durability::Written);
     let terms = Terms { creates: true, durability };
+    let settings = Settings::load(global.config.as_deref(), &[])?;
+    let database = Database::of(&settings.audit.database)?;
+    drop(rustls::crypto::ring::default_provider().install_default());
     let (fed, summary) = store::govern(global, terms, async |session| {
+        if let Some(database) = database.as_ref().filter(|database| database.settings().required) {
+            database.connect().await?;
+        }
         let mut rejects = Rejects::begin(rejects, &global.data, path)?;
         let before = session.governor.reader().head();
         let fed = feed::feed(&session, feed::Feed { input, path, reader, strict }, &mut rejects).await?;
@@ -79,6 +88,9 @@ pub(super) fn govern(global: &Global, stream: Stream<'_>, started: Instant) -> R
             head_hash: head.hash.to_string(),
             seconds: 0.0,
         };
+        if let Some(database) = database {
+            bring_up(database, session.governor.reader()).await?;
+        }
         let states = session.governor.inspect().await;
         let summary = Summary::read(session.governor.reader(), states, fed.first_seq, counts)?;
         Ok((fed, summary))
@@ -114,6 +126,25 @@ pub(super) fn govern(global: &Global, stream: Stream<'_>, started: Instant) -> R
             ));
             Ok(Exit::Found)
         }
+    }
+}
+
+/// Writes what was recorded into the audit database. Where that is not required, what cannot be written is said, and
+/// the next run or the service writes it.
+async fn bring_up(database: Database, reader: &Reader) -> Result<(), CliError> {
+    let required = database.settings().required;
+    let mut sink = Sink::new(database, reader.clone());
+    match audit_db::catch_up(&mut sink, reader, &mut bar("writing to the audit database")).await {
+        Err(error) if required => Err(error.into()),
+        Err(error) => {
+            print::note(format_args!(
+                "{}: the audit database was left behind the log, the next run brings it the rest: {}",
+                styled(WARN, "note"),
+                chain(&error)
+            ));
+            Ok(())
+        }
+        Ok(_) => Ok(()),
     }
 }
 

@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::flags::Flags;
 use super::print::{self, DIM, WARN, styled};
 use super::{CliError, Exit, Global};
-use crate::bus::Buses;
+use crate::audit_db::{self, Database, Sink, Watch};
+use crate::bus::{Buses, Status};
 use crate::canary::{self, Canary, Fault};
 use crate::serve::app::{App, Governed, Keys, Recovery};
 use crate::serve::tls::Certificate;
@@ -52,14 +53,31 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
         };
         let to_serve = settings.clone();
         store::govern_with(&global.data, &settings, &config, async |session| {
-            let buses = Buses::new(&to_serve, &global.data, &session);
-            let (governed, canary) = wake(session, &to_serve, &global.data, &buses, started).await?;
+            let mut buses = Buses::new(&to_serve, &global.data, &session);
+            let governor = session.governor.clone();
+            let database = Database::of(&to_serve.audit.database)?;
+            let mut audit = database.clone().map(|database| {
+                let sink = Sink::new(database.clone(), governor.reader().clone());
+                let required = database.settings().required;
+                let status = if required { Status::new(audit_db::NAME) } else { Status::spare(audit_db::NAME) };
+                buses.tell_unchecked(status, Box::new(sink));
+                Watch::begin(database, governor.clone())
+            });
+            let (governed, canary) = wake(session, &to_serve, &global.data, &buses, audit.as_mut(), started).await?;
             let stop = CancellationToken::new();
+            let audit_watch = audit.map(|audit| tokio::task::spawn_local(audit.run(stop.clone())));
+            let limit = Duration::from_secs(to_serve.server.shutdown_seconds);
             let watching = tokio::task::spawn_local(canary.watch(stop.clone()));
             let ended = until_told(to_serve, keys, Some((governed, buses))).await;
             stop.cancel();
             if watching.await.is_err() {
                 tracing::error!("the canary had died");
+            }
+            if let Some(watch) = audit_watch {
+                drop(watch.await);
+            }
+            if let Some(database) = database {
+                bring_up(database, &governor, limit).await;
             }
             ended
         })
@@ -78,6 +96,7 @@ async fn wake(
     settings: &Settings,
     data: &Path,
     buses: &Buses,
+    audit: Option<&mut Watch>,
     started: Instant,
 ) -> Result<(Governed, Canary), CliError> {
     let governor = session.governor.clone();
@@ -98,11 +117,27 @@ async fn wake(
     for (name, component) in buses.components() {
         canary.add(name, component);
     }
+    if let Some(audit) = audit {
+        audit.look().await;
+        audit.join(&mut canary);
+    }
     canary.round().await?;
     let (last_round, feeds) = (canary.last_round(), canary.feeds());
     let recovery = Recovery { took: started.elapsed(), events };
     let connections = buses.statuses();
     Ok((Governed { governor, keyframes, last_round, feeds, connections, not_before, recovery }, canary))
+}
+
+/// Writes the last events of a service that ends into the audit database; what cannot be written the next one writes.
+async fn bring_up(database: Database, governor: &Governor, limit: Duration) {
+    let reader = governor.reader();
+    let mut sink = Sink::new(database, reader.clone());
+    let left = match tokio::time::timeout(limit, audit_db::catch_up(&mut sink, reader, &mut |_| {})).await {
+        Ok(Ok(_)) => return,
+        Ok(Err(error)) => telemetry::chain(&error),
+        Err(_elapsed) => format!("it took longer than {limit:?}"),
+    };
+    tracing::warn!(left, "the audit database was left behind the log: the next start brings it the rest");
 }
 
 /// Whether every gate answers.

@@ -39,7 +39,8 @@ impl Readiness {
             // The log's own check is whether the journal can write.
             let journal = round.results.get("log").cloned();
             parts.insert("journal".to_owned(), journal.unwrap_or_else(|| Some("not checked yet".to_owned())));
-            parts.extend(governed.connections.iter().map(|one| (one.name().to_string(), one.error())));
+            let needed = governed.connections.iter().filter(|one| one.is_needed());
+            parts.extend(needed.map(|one| (one.name().to_string(), one.error())));
         }
         let ready = parts.values().all(Option::is_none);
         Self { ready, governance_enabled: app.governor().is_some(), parts }

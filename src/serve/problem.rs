@@ -260,6 +260,7 @@ impl From<Failure> for Problem {
             }
             Failure::TimedOut { .. } => unavailable("GATE_TIMEOUT", said).retry_after(1),
             Failure::Faulted { .. } => unavailable("ACTOR_FAULTED", said).retry_after(1),
+            Failure::Held { .. } => unavailable("EXPOSURE_HELD", said).retry_after(1),
             Failure::Stopped | Failure::Journal(JournalError::Closed) => unavailable("SERVICE_STOPPING", said),
             Failure::Journal(JournalError::Stopped { .. }) => unavailable("JOURNAL_UNAVAILABLE", said),
             Failure::Unreadable { .. } | Failure::Unencodable { .. } => Self::internal(&failure),

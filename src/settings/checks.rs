@@ -6,7 +6,8 @@ use std::ops::RangeInclusive;
 
 use ephor_snapshots::Spacing;
 
-use super::{Bus, Canary, Limits, Nats, Reading, Server, Settings, StreamLimits, Telemetry};
+use super::{AuditDatabase, AuditTls, Bus, Canary, Limits, Nats, Reading, Server, Settings, StreamLimits, Telemetry};
+use crate::audit_db::Address;
 
 /// A setting that cannot stand.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), Unfit> {
     limits(&settings.server.limits)?;
     canary(&settings.canary)?;
     bus(&settings.bus)?;
+    audit_database(&settings.audit.database)?;
     telemetry(&settings.telemetry)
 }
 
@@ -171,6 +173,25 @@ fn reading(field: &'static str, reading: &Reading) -> Result<(), Unfit> {
     }
     within(field, reading.attempts_max, 1..=1_000)?;
     within(field, reading.pending_max, 1..=4_096)
+}
+
+fn audit_database(database: &AuditDatabase) -> Result<(), Unfit> {
+    within("audit.database.batch_events", database.batch_events, 1..=100_000)?;
+    within("audit.database.connect_timeout_ms", database.connect_timeout_ms, 1..=DAY_MS)?;
+    within("audit.database.lag_events_max", database.lag_events_max, 1..=1_000_000_000)?;
+    let Some(url) = &database.url else {
+        if database.required {
+            return unfit("audit.database.required", "needs a database: set audit.database.url".to_owned());
+        }
+        return Ok(());
+    };
+    let unusable = |problem| Unfit { field: "audit.database.url", problem };
+    let address = Address::parse(url).map_err(unusable)?;
+    if database.tls == AuditTls::Disable && !address.is_local() {
+        let problem = format!("{url} is another machine: set audit.database.tls to \"verify_full\" or \"verify_ca\"");
+        return unfit("audit.database.tls", problem);
+    }
+    Ok(())
 }
 
 fn canary(canary: &Canary) -> Result<(), Unfit> {

@@ -5,6 +5,7 @@
 //! field. A wrong key or value stops the program before it has touched anything, and the error names the
 //! file's line, the variable or the flag: a setting that is silently ignored is worse than none.
 
+mod audit;
 mod bus;
 mod canary;
 mod checks;
@@ -25,6 +26,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use audit::{Audit, AuditDatabase, AuditTls};
 pub use bus::{Bus, Jsonl, Reading};
 pub use canary::{Canary, Feed, Http, Tcp};
 pub use mqtt::Mqtt;
@@ -56,6 +58,8 @@ pub struct Settings {
     pub canary: Canary,
     /// What comes in over message buses.
     pub bus: Bus,
+    /// Where else the audit trail is kept.
+    pub audit: Audit,
     /// What the service tells about itself.
     pub telemetry: Telemetry,
 }

@@ -247,3 +247,19 @@ fn a_rule_of_attribution_that_makes_no_sense_is_named_with_its_line() {
     let said = refused(&format!("{file}{rules}").replace("fix", "ephor"));
     assert!(said.contains("messages of the format ephor name their strategy: leave out strategy and rules"), "{said}");
 }
+
+#[test]
+fn an_audit_database_that_cannot_be_is_refused() {
+    let database = |lines: &str| refused(&format!("[audit.database]\n{lines}\n"));
+    let line = "settings ephor.toml: line";
+    begins(&database("required = true"), &format!("{line} 2: audit.database.required: needs a database"));
+    begins(&database("url = \"postgres://h/d\""), &format!("{line} 2: audit.database.url: must be "));
+    let said = database("url = \"postgres://u:s3cret@h/d\"");
+    begins(&said, &format!("{line} 2: audit.database.url: must not hold a password"));
+    assert!(!said.contains("s3cret"), "{said}");
+    let said = database("url = \"postgres://u@db.example/d\"\ntls = \"disable\"");
+    begins(&said, &format!("{line} 3: audit.database.tls: postgres://u@db.example/d is another machine"));
+    begins(&database("batch_events = 0"), &format!("{line} 2: audit.database.batch_events: must be from 1"));
+    let settings = taken("[audit.database]\nurl = \"postgres://u@localhost/d\"\ntls = \"disable\"\n", &[]);
+    assert!(!settings.audit.database.required);
+}

@@ -1,0 +1,118 @@
+//! Whether the audit database is there and close behind the log, asked all the time on a connection of its own.
+//!
+//! Where the database is required, what is wrong with it holds back new exposure at once, from the start on and until
+//! it is well: orders that only reduce pass, and nothing latches. The canary's component says the same.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ephor_actors::Governor;
+use sqlx::postgres::PgConnection;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::sink::{checkpoint, log_identity};
+use super::{AuditDbError, Database, NAME};
+use crate::canary::{self, Canary, Fault};
+use crate::telemetry::chain;
+
+/// Between an answer and the next question.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What is wrong, if anything.
+type Wrong = Option<Arc<str>>;
+
+/// Looks after the audit database.
+pub struct Watch {
+    database: Database,
+    governor: Governor,
+    connection: Option<PgConnection>,
+    wrong: watch::Sender<Wrong>,
+}
+
+impl Watch {
+    /// Begins; where the database is required, new exposure is held back until it has answered.
+    #[must_use]
+    pub fn begin(database: Database, governor: Governor) -> Self {
+        let wrong: Wrong = Some("the audit database has not been asked yet".into());
+        if database.settings().required {
+            governor.hold(wrong.clone());
+        }
+        Self { database, governor, connection: None, wrong: watch::Sender::new(wrong) }
+    }
+
+    /// Has the canary check what this finds. A failure acts, as the policy says, only where the database is required.
+    pub fn join(&self, canary: &mut Canary) {
+        let wrong = self.wrong.subscribe();
+        let component = canary::component(move || {
+            let wrong = wrong.borrow().clone();
+            async move { wrong.map_or(Ok(()), |wrong| Err(Fault::from(wrong.to_string()))) }
+        });
+        if self.database.settings().required {
+            canary.add(NAME, component);
+        } else {
+            canary.add_shown(NAME, component);
+        }
+    }
+
+    /// Asks once.
+    pub async fn look(&mut self) {
+        let found = self.ask().await;
+        self.say(found.err().map(|error| chain(&error).into()));
+    }
+
+    /// Asks all the time, until told to stop.
+    pub async fn run(mut self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.look() => {}
+            }
+        }
+    }
+
+    async fn ask(&mut self) -> Result<(), AuditDbError> {
+        // Given back only when all is well: a connection that failed is not used again.
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.database.connect().await?,
+        };
+        let within = self.database.patience();
+        let asked = tokio::time::timeout(within, checkpoint(&mut connection)).await;
+        let found = asked.map_err(|_elapsed| self.database.timed_out(within))??;
+        self.connection = Some(connection);
+        let reader = self.governor.reader();
+        let last = match (found, log_identity(reader)?) {
+            (None, _) => 0,
+            (Some((found, last)), Some(expected)) if found == expected => last,
+            (Some((found, _)), expected) => {
+                let expected = expected.unwrap_or_else(|| "not there yet".to_owned());
+                return Err(AuditDbError::OtherLog { found, expected });
+            }
+        };
+        let behind = reader.head().seq.0.saturating_sub(last);
+        let most = self.database.settings().lag_events_max;
+        if behind > most { Err(AuditDbError::Behind { behind, most }) } else { Ok(()) }
+    }
+
+    fn say(&self, wrong: Wrong) {
+        if self.database.settings().required {
+            self.governor.hold(wrong.clone());
+        }
+        self.wrong.send_if_modified(|before| {
+            if *before == wrong {
+                return false;
+            }
+            match &wrong {
+                Some(wrong) => tracing::warn!(wrong = &**wrong, "the audit database is not well"),
+                None => tracing::info!("the audit database is well"),
+            }
+            *before = wrong;
+            true
+        });
+    }
+}
