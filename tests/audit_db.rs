@@ -482,10 +482,10 @@ fn the_questions_of_the_document_are_answered_and_by_an_index() {
     }
     // As large as a year may be: the same rows again and again, later.
     let columns = |table: &str, shifted: &[(&str, &str)]| {
-        let named = format!(
+        let asked = format!(
             "SELECT string_agg(column_name, ',' ORDER BY ordinal_position) FROM information_schema.columns WHERE table_name = '{table}'"
         );
-        let names = server.sql("audit", &named);
+        let names = server.sql("audit", &asked);
         let value = |name: &str| shifted.iter().find(|(of, _)| *of == name).map_or(name, |(_, to)| to).to_owned();
         let values = names.split(',').map(value).collect::<Vec<_>>().join(", ");
         format!("INSERT INTO {table} SELECT {values} FROM {table}, generate_series(1, 60) AS n")

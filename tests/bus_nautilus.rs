@@ -1,7 +1,7 @@
 //! `NautilusTrader` and Redis: real streams of real nodes come to the figures that their engines counted, and a kill
 //! stops a node.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 #[expect(dead_code, reason = "each test uses its part")]
 mod cli;
@@ -57,10 +57,8 @@ fn entries(file: &str) -> Vec<Entry> {
     let entry = |line: std::io::Result<String>| {
         let entry: Value = serde_json::from_str(&line.unwrap()).unwrap();
         let text = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
-        let payload = match &entry["payload"] {
-            Value::String(text) => text.clone().into_bytes(),
-            _packed => Base64::decode_to_vec(text("payload_b64"), None).unwrap(),
-        };
+        let payload = entry["payload"].as_str().map(|text| text.as_bytes().to_vec());
+        let payload = payload.unwrap_or_else(|| Base64::decode_to_vec(text("payload_b64"), None).unwrap());
         let fields = [
             ("topic", text("topic").into_bytes()),
             ("type", text("type").into_bytes()),

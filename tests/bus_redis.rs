@@ -1,7 +1,7 @@
 //! Redis Streams with real servers: what is in them comes in once, whatever dies meanwhile, and what cannot be taken
 //! is kept apart.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 #[expect(dead_code, reason = "each test uses its part")]
 mod cli;
@@ -248,24 +248,24 @@ fn entries_that_are_trimmed_before_they_are_read_are_counted_and_said_loudly() {
 fn a_bus_that_is_not_set_up_or_does_not_let_us_in_says_so_and_works_once_it_is() {
     let redis = Redis::with(&["--requirepass", "open-sesame"]);
     let desk = Desk::new();
-    let secret = desk.write("secret", "wrong\n");
-    let more = format!("password_file = {secret:?}\nkeys = [\"{KEY}\"]\ncreate = false\n");
-    desk.write("ephor.toml", settings(&redis, &more));
+    let password = desk.write("password", "wrong\n");
+    let wanted = format!("password_file = {password:?}\nkeys = [\"{KEY}\"]\ncreate = false\n");
+    desk.write("ephor.toml", settings(&redis, &wanted));
     let key = key_of(&desk, "desk", "admin");
-    let served = Served::at(desk, key, &[]);
-    let says = |text: &str| eventually(text, || served.stderr().contains(text));
+    let ephor = Served::at(desk, key, &[]);
+    let says = |text: &str| eventually(text, || ephor.stderr().contains(text));
     says("is open to others (mode 644)");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    std::fs::set_permissions(&secret, mode).unwrap();
+    std::fs::set_permissions(&password, mode).unwrap();
     says("Redis refuses these credentials");
-    std::fs::write(&secret, "open-sesame\n").unwrap();
+    std::fs::write(&password, "open-sesame\n").unwrap();
     says("has no group ephor");
     let url = format!("redis://:open-sesame@127.0.0.1:{}", redis.port());
     let mut connection = redis::Client::open(url).unwrap().get_connection().unwrap();
     cmd("XGROUP").arg(&["CREATE", KEY, "ephor", "0", "MKSTREAM"]).exec(&mut connection).unwrap();
     cmd("XADD").arg(&[KEY, "*", "payload", "no json"]).exec(&mut connection).unwrap();
     eventually("it is read", || cmd("XLEN").arg("ephor:dead").query::<u64>(&mut connection).unwrap() == 1);
-    assert!(!served.stderr().contains("sesame"), "{}", served.stderr());
+    assert!(!ephor.stderr().contains("sesame"), "{}", ephor.stderr());
 }
 
 /// Who signs certificates.

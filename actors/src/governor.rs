@@ -280,13 +280,12 @@ impl Governor {
     }
 
     async fn answered(&self, request: &Arc<Request>, sent: Option<Result<Sent, Failure>>) -> Result<Recorded, Failure> {
-        let mut sent = match sent {
-            Some(sent) => sent?,
-            None => {
-                // Once in the life of a log, and large: not to be carried by every question.
-                Box::pin(self.begin(request.at)).await?;
-                self.send(request.clone(), 0)?
-            }
+        let mut sent = if let Some(sent) = sent {
+            sent?
+        } else {
+            // Once in the life of a log, and large: not to be carried by every question.
+            Box::pin(self.begin(request.at)).await?;
+            self.send(request.clone(), 0)?
         };
         loop {
             let recorded = sent.answer.await.map_err(|_| Failure::Stopped)??;

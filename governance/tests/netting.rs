@@ -16,6 +16,10 @@ use proptest::sample::select;
 
 use crate::given::{World, amount, order, read, registration, second};
 
+/// [`LOTS_MAX`] and [`FLAT_MAX`], to count with.
+const LOTS: i64 = 64;
+const FLAT: i64 = 256;
+
 /// `B 10 @ 100` at this second; the id is the second too.
 pub(crate) fn fill(at: i64, text: &str) -> Fill {
     let words: Vec<&str> = text.split(' ').collect();
@@ -181,7 +185,7 @@ fn a_late_fill_is_netted_when_it_arrives_and_counted() {
 #[test]
 fn beyond_the_bound_the_two_oldest_lots_become_one() {
     let mut world = World::registered();
-    for at in 1..=LOTS_MAX as i64 + 1 {
+    for at in 1..=LOTS + 1 {
         tell(&mut world, &fill(at, &format!("B 1 @ {at}")), Netting::Fifo);
     }
     let book = &world.state.fills.books.values().next().unwrap().values().next().unwrap();
@@ -189,7 +193,7 @@ fn beyond_the_bound_the_two_oldest_lots_become_one() {
     let first = tell(&mut world, &fill(100, "S 1 @ 2"), Netting::Fifo).unwrap();
     assert_eq!((first.entry_price, first.realized_pnl, first.opened_at), (amount("1.5"), amount("0.5"), second(1)));
     let all = tell(&mut world, &fill(101, &format!("S {LOTS_MAX} @ 0")), Netting::Fifo).unwrap();
-    let cost = (LOTS_MAX as i64 + 1) * (LOTS_MAX as i64 + 2) / 2;
+    let cost = (LOTS + 1) * (LOTS + 2) / 2;
     assert_eq!(all.realized_pnl, amount("1.5").minus(Amount::from(cost)));
 }
 
@@ -270,11 +274,11 @@ fn the_currency_cannot_change_while_a_position_stands() {
 fn only_so_many_flat_books_are_remembered_and_every_open_one() {
     let mut world = World::registered();
     let of = |number: i64, fill: Fill| Fill { instrument: read(&format!("I-{number}")), ..fill };
-    let count = FLAT_MAX as i64 + 10;
+    let count = FLAT + 10;
     for number in 0..count {
         tell(&mut world, &of(number, fill(number, "B 2 @ 1")), Netting::Fifo);
     }
-    assert_eq!(world.state.fills.books.len() as i64, count);
+    assert_eq!(i64::try_from(world.state.fills.books.len()), Ok(count));
     for number in 0..count {
         tell(&mut world, &of(number, fill(count + number, "S 2 @ 1")), Netting::Fifo);
     }
@@ -436,7 +440,7 @@ proptest! {
             let thousandths = |qty: Amount| qty.times(amount("1000")).unwrap();
             let (last, each) = (pieces - 1, Amount::new(1, 3));
             let rest = fill.qty.minus(Amount::new(last, 3));
-            let pieces = if thousandths(fill.qty) > Amount::from(last) { vec![each; last as usize] } else { vec![] };
+            let pieces = if thousandths(fill.qty) > Amount::from(last) { vec![each; usize::try_from(last).unwrap()] } else { vec![] };
             let rest = if pieces.is_empty() { fill.qty } else { rest };
             // The fee comes with the last piece.
             let piece = |qty| Fill { qty, fee: None, ..fill.clone() };

@@ -107,9 +107,10 @@ impl Watch {
             if *before == wrong {
                 return false;
             }
-            match &wrong {
-                Some(wrong) => tracing::warn!(wrong = &**wrong, "the audit database is not well"),
-                None => tracing::info!("the audit database is well"),
+            if let Some(wrong) = &wrong {
+                tracing::warn!(wrong = &**wrong, "the audit database is not well");
+            } else {
+                tracing::info!("the audit database is well");
             }
             *before = wrong;
             true

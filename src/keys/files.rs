@@ -150,12 +150,16 @@ fn refuse(path: &Path, found: &Metadata, rights: u32, wanted: &'static str) -> R
     if mode & rights == 0 { Ok(()) } else { Err(KeysError::Exposed { path: path.to_owned(), mode, wanted }) }
 }
 
-/// The text of somebody else's secret: a file that only its owner may read.
+/// The text of somebody else's secret, without the end of its last line: a file that only its owner may read.
 ///
 /// # Errors
 /// [`KeysError`]
 pub fn secret(path: &Path) -> Result<String, KeysError> {
-    let form = Form { is_private: true, missing: None, parse: |text| Ok(text.to_owned()) };
+    let parse = |text: &str| match text.trim_end_matches(['\r', '\n']) {
+        "" => Err("it is empty".to_owned()),
+        secret => Ok(secret.to_owned()),
+    };
+    let form = Form { is_private: true, missing: None, parse };
     let watched = Watched::open(path.to_owned(), form)?;
     Ok(watched.get().map(|text| text.as_str().to_owned()).unwrap_or_default())
 }

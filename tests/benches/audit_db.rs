@@ -7,7 +7,6 @@
 //! `cargo bench -p ephor --bench audit_db`
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::cast_precision_loss,
@@ -67,7 +66,8 @@ fn recorded(dir: &Path) -> u64 {
             let mut line: Value = serde_json::from_str(line).unwrap();
             for name in ["id", "strategy_id", "order_id", "signal_id", "trace_id"] {
                 if let Some(Value::String(text)) = line.get_mut(name) {
-                    text.push_str(&format!("-{copy}"));
+                    text.push('-');
+                    text.push_str(&copy.to_string());
                 }
             }
             input.push_str(&line.to_string());
@@ -90,7 +90,7 @@ async fn compare(database: &Database, reader: &Reader, server: &Postgres, events
     let lines = TABLES.map(|table| server.sql("audit", &format!("COPY {table} TO STDOUT")) + "\n");
     let bytes: usize = lines.iter().map(String::len).sum();
     let rows: usize = lines.iter().map(|lines| lines.lines().count()).sum();
-    let (mut bare, mut sunk) = (Vec::new(), Vec::new());
+    let (mut bare, mut followed) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         audit_db::start_again(&mut connection).await.unwrap();
         server.sql("audit", "CHECKPOINT");
@@ -108,11 +108,11 @@ async fn compare(database: &Database, reader: &Reader, server: &Postgres, events
         let started = Instant::now();
         let mut sink = Sink::new(database.clone(), reader.clone());
         assert_eq!(audit_db::catch_up(&mut sink, reader, &mut |_| {}).await.unwrap(), events);
-        sunk.push(started.elapsed().as_secs_f64());
+        followed.push(started.elapsed().as_secs_f64());
     }
-    let ratio = median(bare.iter().zip(&sunk).map(|(bare, sunk)| bare / sunk).collect());
+    let ratio = median(bare.iter().zip(&followed).map(|(bare, followed)| bare / followed).collect());
     println!("{events} events, {rows} rows, {} MiB; {ROUNDS} rounds, medians", bytes >> 20);
-    for (name, seconds) in [("bare COPY", bare), ("sink", sunk)] {
+    for (name, seconds) in [("bare COPY", bare), ("sink", followed)] {
         let seconds = median(seconds);
         println!("  {name:<12} {:9.0} events/s   {seconds:6.2} s", events as f64 / seconds);
     }

@@ -41,8 +41,8 @@ pub(super) const CLOUD: &str = r#"{"specversion":"1.0","id":"e-1","source":"/eng
 
 /// A FIX message out of its fields, with length and checksum.
 pub(super) fn fix(version: &str, fields: &str, delimiter: char) -> Vec<u8> {
-    let body: String = fields.split_whitespace().map(|field| format!("{field}\u{1}")).collect();
-    let body = body.replace('_', " ");
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let body = (fields.join("\u{1}") + "\u{1}").replace('_', " ");
     let head = format!("8={version}\u{1}9={}\u{1}{body}", body.len());
     let sum = head.bytes().fold(0_u8, u8::wrapping_add);
     format!("{head}10={sum:03}\u{1}").replace('\u{1}', &delimiter.to_string()).into_bytes()

@@ -180,7 +180,7 @@ fn packed_bytes_cut_or_flipped_are_no_more_than_refused() {
             }
         }
     }
-    let deep = [vec![0x81, 0xa1, b'a'].repeat(5_000), vec![0xc0]].concat();
+    let deep = [[0x81, 0xa1, b'a'].repeat(5_000), vec![0xc0]].concat();
     survives(&reading, "events.order.A", &deep);
     survives(&reading, "events.order.A", &[0xdf, 0xff, 0xff, 0xff, 0xff]);
     let text = format!("{}1{}", "{\"a\":".repeat(5_000), "}".repeat(5_000));

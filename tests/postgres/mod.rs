@@ -34,7 +34,8 @@ fn installed() -> PathBuf {
             drop(apt(&["install", "--quiet", "--yes", "--no-install-recommends", "postgresql"]));
         }
     });
-    programs().expect("PostgreSQL is not installed, and apt-get cannot install the package postgresql")
+    programs()
+        .unwrap_or_else(|| panic!("PostgreSQL is not installed, and apt-get cannot install the package postgresql"))
 }
 
 /// A server refuses to be root: then it is the user that its package has made.

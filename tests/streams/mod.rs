@@ -12,7 +12,7 @@ use redis::{Connection, FromRedisValue, ToRedisArgs, Value, cmd};
 use crate::installed::program;
 
 /// How long anything may take before a test gives up on it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A Redis server that keeps everything it has acknowledged.
 pub(crate) struct Redis {
@@ -22,11 +22,14 @@ pub(crate) struct Redis {
     child: Option<Child>,
 }
 
+/// Names and values.
+pub(crate) type Fields = Vec<(String, Vec<u8>)>;
+
 /// An entry as it lies in a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Kept {
     pub(crate) id: String,
-    pub(crate) fields: Vec<(String, Vec<u8>)>,
+    pub(crate) fields: Fields,
 }
 
 impl Kept {
@@ -133,7 +136,7 @@ impl Redis {
     /// Everything that a stream holds.
     #[track_caller]
     pub(crate) fn entries(&self, key: &str) -> Vec<Kept> {
-        let entries: Vec<(String, Vec<(String, Vec<u8>)>)> = self.ask(&["XRANGE", key, "-", "+"]);
+        let entries: Vec<(String, Fields)> = self.ask(&["XRANGE", key, "-", "+"]);
         entries.into_iter().map(|(id, fields)| Kept { id, fields }).collect()
     }
 
@@ -146,7 +149,7 @@ impl Redis {
             let Value::Array(parts) = group_of else { panic!("{group_of:?}") };
             let field = |name: &str| {
                 let at = parts.iter().position(|part| *part == Value::BulkString(name.into())).unwrap();
-                &parts[at + 1]
+                parts.get(at + 1).unwrap()
             };
             if *field("name") != Value::BulkString(group.into()) {
                 continue;

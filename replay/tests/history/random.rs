@@ -100,7 +100,7 @@ pub(crate) fn fill(number: usize, qty: i64, price: i64, at: Timestamp) -> Comman
     let fill = Fill {
         id: read(&format!("fill-{number}")),
         instrument: read("GOOG.NASDAQ"),
-        account: (number % 5 == 0).then(|| read("second")),
+        account: number.is_multiple_of(5).then(|| read("second")),
         order_id: Some(read(&format!("order-{number}"))),
         side: if qty < 0 { Side::Sell } else { Side::Buy },
         qty: Amount::from(qty.abs()),
@@ -108,7 +108,7 @@ pub(crate) fn fill(number: usize, qty: i64, price: i64, at: Timestamp) -> Comman
         fee: (qty % 2 == 0).then_some(fee),
         at,
     };
-    Command::RecordFill { fill, netting: if number % 3 == 0 { Netting::Average } else { Netting::Fifo } }
+    Command::RecordFill { fill, netting: if number.is_multiple_of(3) { Netting::Average } else { Netting::Fifo } }
 }
 
 fn has_baseline(world: &World, name: &str) -> bool {

@@ -36,7 +36,11 @@ fn level(name: &str) -> String {
     let mut level = String::with_capacity(name.len());
     for character in name.chars() {
         match character {
-            '+' | '#' | '/' | '%' | '$' => level.push_str(&format!("%{:02X}", u32::from(character))),
+            '+' => level.push_str("%2B"),
+            '#' => level.push_str("%23"),
+            '/' => level.push_str("%2F"),
+            '%' => level.push_str("%25"),
+            '$' => level.push_str("%24"),
             plain => level.push(plain),
         }
     }

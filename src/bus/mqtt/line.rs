@@ -241,7 +241,7 @@ fn options(settings: &settings::Mqtt, part: &str, pending: u16) -> Result<MqttOp
         .set_connect_properties(properties);
     if let Some(user) = &settings.username {
         let password = settings.password_file.as_deref().map(keys::secret).transpose()?;
-        options.set_credentials(user.clone(), password.unwrap_or_default().trim_end());
+        options.set_credentials(user.clone(), password.unwrap_or_default());
     }
     if let Some(path) = &settings.tls_ca {
         options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::new(tls(path)?))));

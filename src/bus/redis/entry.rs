@@ -83,19 +83,19 @@ pub(super) fn other_shape(what: &'static str) -> BusError {
 }
 
 pub(super) fn array(value: Value, what: &'static str) -> Result<Vec<Value>, BusError> {
-    match value {
-        Value::Array(values) | Value::Set(values) => Ok(values),
-        Value::Nil => Ok(Vec::new()),
-        _other => Err(other_shape(what)),
+    if value == Value::Nil {
+        return Ok(Vec::new());
     }
+    let (Value::Array(values) | Value::Set(values)) = value else { return Err(other_shape(what)) };
+    Ok(values)
 }
 
 pub(super) fn bytes(value: Value, what: &'static str) -> Result<Bytes, BusError> {
-    match value {
-        Value::BulkString(bytes) => Ok(bytes.into()),
-        Value::SimpleString(text) => Ok(text.into_bytes().into()),
-        _other => Err(other_shape(what)),
+    if let Value::SimpleString(text) = value {
+        return Ok(text.into_bytes().into());
     }
+    let Value::BulkString(bytes) = value else { return Err(other_shape(what)) };
+    Ok(bytes.into())
 }
 
 pub(super) fn entry_id(value: Value) -> Result<EntryId, BusError> {

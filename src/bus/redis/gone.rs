@@ -100,10 +100,9 @@ fn named(value: Value, what: &'static str) -> Result<Vec<(String, Value)>, BusEr
 }
 
 fn number(value: &Value) -> Result<u64, BusError> {
-    match value {
-        Value::Int(number) => u64::try_from(*number).map_err(|_| other_shape("a number")),
-        _other => Err(other_shape("a number")),
-    }
+    let wrong = || other_shape("a number");
+    let Value::Int(number) = value else { return Err(wrong()) };
+    u64::try_from(*number).map_err(|_| wrong())
 }
 
 #[cfg(test)]

@@ -159,13 +159,10 @@ impl Open {
                 }
             };
             tokio::select! {
-                found = self.found.recv(), if has_room => match found {
-                    Some(found) => self.ready.extend(found?),
-                    None => {
-                        let doing = "read entries";
-                        return Err(BusError::Unreachable { doing, source: "the reader has ended".into() });
-                    }
-                },
+                found = self.found.recv(), if has_room => {
+                    let ended = || BusError::Unreachable { doing: "read entries", source: "the reader has ended".into() };
+                    self.ready.extend(found.ok_or_else(ended)??);
+                }
                 Some(done) = self.work.join_next(), if !self.work.is_empty() => match done {
                     Ok(done) => done?,
                     Err(error) => {
@@ -183,7 +180,7 @@ impl Open {
         let (entry, attempt) = match found {
             Found::Entry(entry, attempt) => (entry, attempt),
             Found::Gone(key, id) => {
-                self.gone(key, id);
+                self.gone(&key, id);
                 return None;
             }
         };
@@ -236,18 +233,18 @@ impl Open {
     }
 
     /// An entry was delivered, never settled, and is in its stream no more.
-    fn gone(&mut self, key: Bytes, id: EntryId) {
+    fn gone(&mut self, key: &Bytes, id: EntryId) {
         // What is held is here, whatever became of its stream.
         if self.places.contains(&(key.clone(), id)) {
             return;
         }
         tracing::error!(
-            bus = %self.status.name(), stream = %String::from_utf8_lossy(&key), entry = %id,
+            bus = %self.status.name(), stream = %String::from_utf8_lossy(key), entry = %id,
             "an entry is gone that was delivered and never settled: what it reported may not be recorded"
         );
         self.status.gone(1);
         let mut acknowledge = pipe();
-        acknowledge.add_command(self.acknowledged(&key, &[id])).ignore();
+        acknowledge.add_command(self.acknowledged(key, &[id])).ignore();
         self.send(acknowledge, "acknowledge an entry that is gone");
     }
 
