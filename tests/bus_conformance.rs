@@ -113,11 +113,13 @@ async fn conforms(rig: &impl Rig) {
 struct File {
     dir: tempfile::TempDir,
     kept: Checkpoint,
+    which: Checkpoint,
 }
 
 impl Rig for File {
     fn inbound(&self) -> Box<dyn Inbound> {
-        Box::new(Growing::new(&self.dir.path().join("in"), &self.dir.path().join("dead"), self.kept.clone()))
+        let (file, dead) = (self.dir.path().join("in"), self.dir.path().join("dead"));
+        Box::new(Growing::new(&file, &dead, self.kept.clone(), self.which.clone()))
     }
 
     async fn publish(&self, payloads: &[&str]) {
@@ -139,8 +141,9 @@ impl Rig for File {
 fn a_growing_file_conforms() {
     let dir = tempfile::tempdir().unwrap();
     let log = EventLog::memory();
-    let kept = Checkpoint::new(log.derived().tree("positions").unwrap(), "file");
-    runtime().block_on(conforms(&File { dir, kept }));
+    let positions = log.derived().tree("positions").unwrap();
+    let (kept, which) = (Checkpoint::new(positions.clone(), "file"), Checkpoint::new(positions, "which"));
+    runtime().block_on(conforms(&File { dir, kept, which }));
 }
 
 struct Stream {

@@ -86,7 +86,7 @@ fn a_line_that_cannot_be_taken_is_put_apart_and_one_that_waits_for_its_strategy_
     service.register("late");
     until(|| messages(&service, "taken") == 1);
     assert_eq!(messages(&service, "dead"), 2);
-    let letters = std::fs::read_to_string(service.desk.path("ephor-data/rejects/desk.jsonl")).unwrap();
+    let letters = std::fs::read_to_string(service.desk.path("ephor-data/dead/desk.jsonl")).unwrap();
     let letters: Vec<Value> = letters.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(letters.len(), 2, "{letters:?}");
     assert_eq!(letters[0]["code"], "LINE_NOT_JSON");
@@ -108,6 +108,35 @@ fn a_file_that_became_shorter_is_refused_and_readiness_says_so() {
         "order_id": "o", "strategy_id": "m", "instrument": "X", "side": "BUY", "qty": "1", "price": "1",
     });
     assert_eq!(service.post("/v1/orders/check", &orders).0, 200, "orders are answered all the same");
+}
+
+#[test]
+fn another_file_in_its_place_is_refused_also_after_a_restart() {
+    let service = Served::with(SETTINGS, &[]);
+    append(&service, &demo()[..50].concat());
+    until(|| messages(&service, "taken") > 40);
+    std::fs::rename(service.desk.path("grows.jsonl"), service.desk.path("old")).unwrap();
+    append(&service, &demo()[..100].concat());
+    let refused = |service: &Served| {
+        until(|| service.get("/readyz").0 == 503);
+        let said = service.get("/readyz").1;
+        assert!(said["parts"]["bus:desk"].as_str().unwrap().contains("is another file"), "{said}");
+    };
+    refused(&service);
+    let key = service.key.clone();
+    service.signal("TERM");
+    refused(&Served::at(service.into_desk(), key, &[]));
+}
+
+#[test]
+fn a_line_that_is_too_long_is_one_dead_letter_and_its_end_is_no_report() {
+    let service = Served::with(SETTINGS, &[]);
+    let strategy = r#"{"type":"strategy","id":"r","ts":"2024-01-01T00:00:00Z","strategy_id":"S","initial_capital":"1","currency":"USD"}"#;
+    append(&service, &format!("junk{}{strategy}\n", " ".repeat(2_200_000)));
+    append(&service, &format!("{}\n", strategy.replace("\"S\"", "\"T\"")));
+    until(|| messages(&service, "taken") == 1);
+    assert_eq!(messages(&service, "dead"), 1);
+    assert_eq!((service.get("/v1/strategies/S").0, service.get("/v1/strategies/T").0), (404, 200));
 }
 
 #[test]

@@ -153,6 +153,41 @@ fn what_cannot_be_taken_is_put_apart_with_its_reason() {
 }
 
 #[test]
+fn a_message_is_put_apart_whatever_it_says_to_the_server_and_however_large_it_is() {
+    let nats = Nats::new();
+    let _served = serve(&nats, "");
+    nats.with_streams(|streams| async move {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Nats-Expected-Stream", "EPHOR_IN");
+        headers.insert("Who", "me");
+        streams.publish_with_headers("ephor.in.x", headers, "junk".into()).await.unwrap().await.unwrap();
+        streams.publish("ephor.in.x", vec![b'x'; 1 << 20].into()).await.unwrap().await.unwrap();
+    });
+    all_taken(&nats);
+    let dead = nats.messages("EPHOR_DEAD");
+    assert_eq!(dead.iter().map(|kept| kept.payload.len()).collect::<Vec<_>>(), [4, 0]);
+    assert_eq!(dead[0].header("Who"), "me");
+    assert_eq!(dead[1].header("Ephor-Stream-Seq"), "2");
+}
+
+#[test]
+fn an_order_asked_about_for_somebody_elses_ears_is_not_answered() {
+    let nats = Nats::new();
+    let served = serve(&nats, "");
+    eventually("orders are listened for", || served.get("/readyz").0 == 200);
+    let ears = nats.with_streams(|_| async {
+        let client = async_nats::connect(nats.url()).await.unwrap();
+        let mut ears = client.subscribe("somebody.else").await.unwrap();
+        client.publish_with_reply("ephor.orders.check", "somebody.else", "junk".into()).await.unwrap();
+        let own = tokio::time::timeout(Duration::from_secs(20), client.request("ephor.orders.check", "junk".into()));
+        assert!(own.await.unwrap().is_ok());
+        tokio::time::timeout(Duration::from_millis(500), futures::StreamExt::next(&mut ears)).await.is_err()
+    });
+    assert!(ears, "nothing was heard there");
+    assert!(served.stderr().contains("somebody else's ears"), "{}", served.stderr());
+}
+
+#[test]
 fn killed_at_any_moment_it_takes_up_where_it_was_and_records_and_publishes_everything_once() {
     let nats = Nats::new();
     let (desk, key) = desk(&nats, "[bus.nats.reading]\npending_max = 64\n");

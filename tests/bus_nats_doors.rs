@@ -49,7 +49,7 @@ fn a_password_a_token_and_an_nkey_open_the_door_and_nothing_else_does() {
         let (nats, desk) = (Nats::with(config), Desk::new());
         let auth = format!("auth = {{ {kind} = \"secret\" }}\n");
         secret(&desk, right);
-        let said = status(&desk, &nats, "", &auth).ended(0);
+        let said = status(&desk, &nats, "", &auth).ended(1);
         assert!(said.out.contains("EPHOR_IN"), "{said:?}");
         secret(&desk, wrong);
         status(&desk, &nats, "", &auth).ended(3);
@@ -96,7 +96,7 @@ fn tls_is_spoken_with_the_authority_and_the_certificate_of_the_settings() {
     let (nats, desk) = (Nats::with(&config), Desk::new());
     let (ca, certificate, key) = (file("ca.pem"), file("client.pem"), file("client.key"));
     let whole = format!("tls = {{ ca = \"{ca}\", certificate = \"{certificate}\", key = \"{key}\" }}\n");
-    let said = status(&desk, &nats, "", &whole).ended(0);
+    let said = status(&desk, &nats, "", &whole).ended(1);
     assert!(said.out.contains("EPHOR_IN"), "{said:?}");
     status(&desk, &nats, "", &format!("tls = {{ ca = \"{ca}\" }}\n")).ended(3);
     status(&desk, &nats, "", "").ended(3);

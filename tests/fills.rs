@@ -73,7 +73,7 @@ fn a_bad_fill_is_rejected_with_the_field_and_stops_nothing() {
     desk.govern(lines());
     let bad = [
         fill("f5", r#""side":"SELL","qty":"2","price":"90""#),
-        fill("f9", r#""side":"BUY","qty":"1","price":"100","fee":"1","fee_rate":"2""#),
+        fill("f9", r#""side":"BUY","qty":"1","price":"100","fee":"1","fee_rate":"-2""#),
         fill("f9", r#""side":"BUY","qty":"10000000000","price":"79228162514264337593543950335""#),
         fill("f9", r#""side":"BUY","qty":"1","price":"100""#).replace("\"A\"", "\"UNATTRIBUTED\""),
     ];

@@ -19,7 +19,7 @@ fn a_log_that_is_being_written_opens_and_is_followed_at_any_moment() {
     scope(|threads| {
         threads.spawn(|| {
             let mut nth = 0;
-            while !done.load(Ordering::Relaxed) && nth < 9_000 {
+            while nth < 60 || !done.load(Ordering::Relaxed) && nth < 9_000 {
                 let group = drafts(&log.reader(), nth, 3, 5);
                 log.append(&group, Durability::Written).unwrap();
                 nth += 3;

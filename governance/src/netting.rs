@@ -314,10 +314,8 @@ fn fee_in(fee: &Fee, own: Option<&Currency>) -> Result<Option<Amount>, Rejection
         return Err(invalid("fee_rate", "must be above 0"));
     }
     if fee.currency.as_ref().is_none_or(|currency| Some(currency) == own) {
-        return match fee.rate.filter(|rate| *rate != Amount::ONE) {
-            None => Ok(Some(fee.amount)),
-            Some(rate) => Err(invalid("fee_rate", format!("{rate} for a fee in the strategy's own currency"))),
-        };
+        // Nothing to convert, whatever it would be worth in something else.
+        return Ok(Some(fee.amount));
     }
     let Some(rate) = fee.rate else { return Ok(None) };
     fee.amount.times(rate).map(Some).ok_or_else(|| does_not_fit("fee", format!("{} x fee_rate {rate}", fee.amount)))

@@ -158,9 +158,11 @@ fn a_fee_in_another_currency_counts_at_its_rate_and_is_never_guessed() {
     let unknown = tell(&mut world, &costing(fill(2, "S 5 @ 100"), "0.01", Some("BNB"), None), Netting::Fifo).unwrap();
     assert_eq!(unknown.realized_pnl, amount("-1.5"), "only the entry's half");
     assert_eq!((world.state.fills.recorded, world.state.fills.fees_unconverted), (3, 1));
-    let wrong = costing(fill(3, "B 1 @ 1"), "1", Some("USD"), Some("2"));
-    assert_eq!(refused(&world, wrong), "fee_rate: 2 for a fee in the strategy's own currency");
-    let wrong = costing(fill(3, "B 1 @ 1"), "1", Some("BNB"), Some("0"));
+    // In the strategy's own currency there is nothing to convert, whatever rate a source knows for it.
+    tell(&mut world, &costing(fill(3, "B 1 @ 100"), "1", Some("USD"), Some("2")), Netting::Fifo);
+    let own = tell(&mut world, &fill(4, "S 1 @ 100"), Netting::Fifo).unwrap();
+    assert_eq!(own.realized_pnl, amount("-1"));
+    let wrong = costing(fill(5, "B 1 @ 1"), "1", Some("BNB"), Some("0"));
     assert_eq!(refused(&world, wrong), "fee_rate: must be above 0");
 }
 

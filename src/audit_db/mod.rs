@@ -78,7 +78,7 @@ pub enum AuditDbError {
     /// The tables follow another log.
     #[error(
         "the audit database follows another log: its first commit is {found}, this log's is {expected}; name another \
-         database, or write it anew with `ephor audit-db rebuild`"
+         database, or have its rows replaced with `ephor audit-db rebuild --replace`"
     )]
     OtherLog {
         /// What the checkpoint says.

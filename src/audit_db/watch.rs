@@ -94,7 +94,8 @@ impl Watch {
                 return Err(AuditDbError::OtherLog { found, expected });
             }
         };
-        let behind = reader.head().seq.0.saturating_sub(last);
+        let end = reader.head().seq.0;
+        let Some(behind) = end.checked_sub(last) else { return Err(AuditDbError::Ahead { last, end }) };
         let most = self.database.settings().lag_events_max;
         if behind > most { Err(AuditDbError::Behind { behind, most }) } else { Ok(()) }
     }

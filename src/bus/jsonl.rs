@@ -1,10 +1,12 @@
 //! A file of lines that somebody else appends to, read as it grows.
 //!
-//! How far it has been taken is kept beside the log. A file that is shorter than that is another file: it is refused
-//! rather than read from somewhere. A last line without its end is not there yet.
+//! How far it has been taken is kept beside the log, and which file that was. Another file of its name, or one that is
+//! shorter, is refused rather than read from somewhere. A last line without its end is not there yet.
 
 use std::collections::VecDeque;
+use std::fs::Metadata;
 use std::io::{self, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,7 +20,7 @@ use tokio::time::Instant;
 
 use super::{BusError, Delivery, Inbound, Outcome, Receipt, Source};
 use crate::follow::Checkpoint;
-use crate::input::LINE_BYTES_MAX;
+use crate::input::{LINE_BYTES_MAX, SHOWN_BYTES};
 
 /// How often the file is looked at once its end is reached.
 const LOOK: Duration = Duration::from_millis(100);
@@ -29,13 +31,15 @@ pub struct Growing {
     path: PathBuf,
     dead: PathBuf,
     taken: Checkpoint,
+    /// Which file that is: its inode.
+    which: Checkpoint,
 }
 
 impl Growing {
-    /// The file, where lines that cannot be taken go, and where its position is kept.
+    /// The file, where lines that cannot be taken go, and where its position and which file it was are kept.
     #[must_use]
-    pub fn new(path: &Path, dead: &Path, taken: Checkpoint) -> Self {
-        Self { path: path.to_owned(), dead: dead.to_owned(), taken }
+    pub fn new(path: &Path, dead: &Path, taken: Checkpoint, which: Checkpoint) -> Self {
+        Self { path: path.to_owned(), dead: dead.to_owned(), taken, which }
     }
 }
 
@@ -44,19 +48,24 @@ impl Inbound for Growing {
         Box::pin(async move {
             let at = self.taken.read().map_err(BusError::unreachable("read the kept position"))?.unwrap_or(0);
             let mut file = File::open(&self.path).await.map_err(failed("open the file"))?;
-            let size = file.metadata().await.map_err(failed("look at the file"))?.len();
-            shorter(&self.path, size, at)?;
+            let about = file.metadata().await.map_err(failed("look at the file"))?;
+            let known = self.which.read().map_err(BusError::unreachable("read the kept position"))?;
+            let known = known.filter(|_| at > 0).unwrap_or(about.ino());
+            same(&self.path, &about, known, at)?;
+            self.which.keep(known).map_err(BusError::unreachable("keep which file it is"))?;
             file.seek(SeekFrom::Start(at)).await.map_err(failed("seek in the file"))?;
             let lines = Lines {
                 path: self.path.clone(),
                 dead: self.dead.clone(),
                 taken: self.taken.clone(),
+                inode: known,
                 file,
                 held: Vec::new(),
                 at,
                 given: VecDeque::new(),
                 receipts: 0,
                 again: None,
+                too_long: false,
             };
             Ok(Box::new(lines) as Box<dyn Source>)
         })
@@ -67,15 +76,17 @@ fn failed(doing: &'static str) -> impl FnOnce(io::Error) -> BusError {
     move |source| BusError::Unreachable { doing, source: source.into() }
 }
 
-fn shorter(path: &Path, size: u64, at: u64) -> Result<(), BusError> {
-    if size >= at {
+/// Whether what stands at the path is the file that was read so far.
+fn same(path: &Path, about: &Metadata, inode: u64, at: u64) -> Result<(), BusError> {
+    let (size, path) = (about.len(), path.display());
+    let problem = if size < at {
+        format!("{path} has {size} bytes, but {at} were read before: it is another file or was cut")
+    } else if about.ino() != inode {
+        format!("{path} is another file than the one of which {at} bytes were read")
+    } else {
         return Ok(());
-    }
-    let path = path.display();
-    let problem = format!(
-        "{path} has {size} bytes, but {at} were read before: it is another file or was cut. Give the new one another name"
-    );
-    Err(BusError::NotSetUp { problem })
+    };
+    Err(BusError::NotSetUp { problem: format!("{problem}. Give the new one a connection of its own") })
 }
 
 /// A line that was given out.
@@ -86,6 +97,8 @@ struct Given {
     attempt: u32,
     /// A line before it comes again, and then this one does too.
     void: bool,
+    /// Its bytes, to be put apart with the reason.
+    line: Bytes,
 }
 
 /// Lines as they come.
@@ -93,6 +106,7 @@ struct Lines {
     path: PathBuf,
     dead: PathBuf,
     taken: Checkpoint,
+    inode: u64,
     file: File,
     /// Bytes that are read and not yet given out; they begin at `at`.
     held: Vec<u8>,
@@ -101,6 +115,8 @@ struct Lines {
     receipts: u64,
     /// A line that comes again, how often it will have come, and when.
     again: Option<(u64, u32, Instant)>,
+    /// Whether the line that is read has been given out as one that is too long: its rest is passed over.
+    too_long: bool,
 }
 
 impl Lines {
@@ -111,18 +127,28 @@ impl Lines {
         let mut looked = 0;
         loop {
             let end = self.held.iter().skip(looked).position(|byte| *byte == b'\n').map(|found| found + looked);
-            if let Some(end) = end {
+            if self.too_long {
+                let passed = end.map_or(self.held.len(), |end| end + 1);
+                self.held.drain(..passed);
+                self.at += passed as u64;
+                self.too_long = end.is_none();
+                looked = 0;
+            } else if let Some(end) = end {
                 return Ok(self.give(end + 1));
-            }
-            // Too long to be held: given out in parts, each to be refused.
-            if self.held.len() > LINE_BYTES_MAX {
+            } else if self.held.len() > LINE_BYTES_MAX {
+                // Given out as far as it is held, which is refused.
+                self.too_long = true;
                 return Ok(self.give(self.held.len()));
+            }
+            if end.is_some() {
+                continue;
             }
             looked = self.held.len();
             self.held.reserve(READ_BYTES);
             if self.file.read_buf(&mut self.held).await.map_err(failed("read the file"))? == 0 {
-                let size = self.file.metadata().await.map_err(failed("look at the file"))?.len();
-                shorter(&self.path, size, self.at)?;
+                // By its name: another file may have taken its place.
+                let about = tokio::fs::metadata(&self.path).await.map_err(failed("look at the file"))?;
+                same(&self.path, &about, self.inode, self.at)?;
                 tokio::time::sleep(LOOK).await;
             }
         }
@@ -137,13 +163,14 @@ impl Lines {
         let attempt = again.map_or(1, |(_, attempt, _)| attempt);
         self.receipts += 1;
         let receipt = Receipt(self.receipts);
-        self.given.push_back(Given { receipt, begins, ends: self.at, attempt, void: false });
+        let payload = Bytes::from(line);
+        self.given.push_back(Given { receipt, begins, ends: self.at, attempt, void: false, line: payload.clone() });
         Delivery {
             receipt,
             place: format_smolstr!("{} at byte {begins}", self.path.display()),
             subject: SmolStr::new(self.path.to_string_lossy()),
             headers: Vec::new(),
-            payload: Bytes::from(line),
+            payload,
             attempt,
         }
     }
@@ -155,13 +182,16 @@ impl Lines {
             behind.void = true;
         }
         self.held.clear();
+        self.too_long = false;
         self.at = given.begins;
         self.file.seek(SeekFrom::Start(given.begins)).await.map_err(failed("seek in the file"))?;
         Ok(())
     }
 
-    async fn put_apart(&self, begins: u64, code: &str, reason: &str) -> Result<(), BusError> {
-        let letter = json!({ "file": self.path, "byte": begins, "code": code, "reason": reason });
+    async fn put_apart(&self, given: &Given, code: &str, reason: &str) -> Result<(), BusError> {
+        let start = given.line.get(..SHOWN_BYTES).unwrap_or(&given.line);
+        let line = String::from_utf8_lossy(start);
+        let letter = json!({ "file": self.path, "byte": given.begins, "code": code, "reason": reason, "line": line });
         let written = async {
             if let Some(dir) = self.dead.parent() {
                 tokio::fs::create_dir_all(dir).await?;
@@ -190,7 +220,7 @@ impl Source for Lines {
                 match outcome {
                     Outcome::Done => taken = Some(given.ends),
                     Outcome::Dead { code, reason } => {
-                        self.put_apart(given.begins, code, &reason).await?;
+                        self.put_apart(&given, code, &reason).await?;
                         taken = Some(given.ends);
                     }
                     Outcome::Later(after) => self.back(&given, after).await?,

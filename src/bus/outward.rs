@@ -38,6 +38,8 @@ pub async fn connect(url: &str, settings: &settings::Bus) -> Result<Box<dyn Outw
         let known = settings.nats.iter().find(|server| server.servers.iter().any(|known| known == url));
         return Ok(Box::new(nats::Publisher::open(url, known).await?));
     }
-    let problem = format!("expected a URL that begins with nats:// or tls://, found {url:?}");
+    // Not the whole of it: a password may stand in it.
+    let found = scheme.unwrap_or("none");
+    let problem = format!("expected a URL that begins with nats:// or tls://, found the scheme {found:?}");
     Err(BusError::NotSetUp { problem })
 }

@@ -52,8 +52,9 @@ impl Buses {
         let positions = &session.positions;
         for file in &settings.bus.jsonl {
             let taken = Checkpoint::new(positions.clone(), &format!("jsonl/{}", file.name));
-            let dead = data.join("rejects").join(format!("{}.jsonl", file.name));
-            let inbound = jsonl::Growing::new(&file.path, &dead, taken);
+            let which = Checkpoint::new(positions.clone(), &format!("jsonl/{}/inode", file.name));
+            let dead = data.join("dead").join(format!("{}.jsonl", file.name));
+            let inbound = jsonl::Growing::new(&file.path, &dead, taken, which);
             buses.take_in(&file.name, |_| Box::new(inbound), &file.reading, None);
         }
         let offset_max = Duration::from_millis(settings.canary.clock_offset_ms_max);
@@ -135,14 +136,20 @@ impl Buses {
         inwards.chain(outwards).chain(self.answering.iter().map(|one| one.status().clone())).collect()
     }
 
-    /// What the canary checks of them.
+    /// What the canary checks of them: who governs blind should not go on.
     #[must_use]
     pub fn components(&self) -> Vec<(SmolStr, Arc<dyn Component>)> {
         let inwards = self.inwards.iter().map(|one| (one.status.clone(), one.silent_max));
-        let outwards = self.outwards.iter().filter(|one| one.is_checked).map(|one| (one.status.clone(), None));
         let answering = self.answering.iter().map(|one| (one.status().clone(), None));
         let watched = |(status, silent_max): (Status, _)| (status.name().clone(), watched(status, silent_max));
-        inwards.chain(outwards).chain(answering).map(watched).chain(self.checked.iter().cloned()).collect()
+        inwards.chain(answering).map(watched).chain(self.checked.iter().cloned()).collect()
+    }
+
+    /// What the canary shows of them and does nothing about: those who are told have the log to be told from.
+    #[must_use]
+    pub fn shown(&self) -> Vec<(SmolStr, Arc<dyn Component>)> {
+        let outwards = self.outwards.iter().filter(|one| one.is_checked).map(|one| one.status.clone());
+        outwards.map(|status| (status.name().clone(), watched(status, None))).collect()
     }
 
     /// Starts all of them on this thread; they end when told to, with what was under way settled.

@@ -37,7 +37,11 @@ enum Act {
         after_help = "Stop the service first. A rebuild that is interrupted is finished by the service, or by another \
                             rebuild.\n\nExample: ephor audit-db rebuild --data ./ephor-data"
     )]
-    Rebuild,
+    Rebuild {
+        /// Also where the tables hold another log's events, or more than this log has: these are gone then
+        #[arg(long)]
+        replace: bool,
+    },
     /// Compare every field of every row with the log; exit code 1 where they differ
     #[command(after_help = "Beside a running service it waits a few seconds for the tables to catch up.\n\n\
                             Example: ephor audit-db check --json")]
@@ -52,7 +56,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
     })?;
     match args.act {
         Act::Migrate => migrate(global, &database),
-        Act::Rebuild => rebuild(global, database),
+        Act::Rebuild { replace } => rebuild(global, database, replace),
         Act::Check => check(global, &database),
     }
 }
@@ -90,7 +94,18 @@ fn migrate(global: &Global, database: &Database) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-fn rebuild(global: &Global, database: Database) -> Result<Exit, CliError> {
+/// Whether the tables hold nothing that this log could not give again.
+async fn is_this_logs(sink: &mut Sink, reader: &Reader) -> Result<(), AuditDbError> {
+    let end = reader.head().seq.0;
+    match sink.begin().await {
+        Ok(begun) if begun.0 > end => Err(AuditDbError::Ahead { last: begun.0, end }),
+        Err(error @ AuditDbError::OtherLog { .. }) => Err(error),
+        // Whatever else is wrong with them is what a rebuild is for.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+fn rebuild(global: &Global, database: Database, replace: bool) -> Result<Exit, CliError> {
     let opened = store::open_reader(global)?;
     if opened.is_shared() {
         return Err(CliError::usage(
@@ -102,6 +117,9 @@ fn rebuild(global: &Global, database: Database) -> Result<Exit, CliError> {
     let written = store::block_on(async {
         let mut connection = database.connect().await?;
         audit_db::migrate(&mut connection).await?;
+        if !replace {
+            is_this_logs(&mut Sink::new(database.clone(), reader.clone()), reader).await?;
+        }
         audit_db::start_again(&mut connection).await?;
         drop(connection);
         Ok(audit_db::catch_up(&mut Sink::new(database, reader.clone()), reader, &mut bar("writing")).await?)

@@ -48,6 +48,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
     }
     drop(rustls::crypto::ring::default_provider().install_default());
     block_on(async {
+        let mut exit = Exit::Done;
         for server in servers {
             match &args.act {
                 Act::Setup(setup) => {
@@ -61,6 +62,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
                 }
                 Act::Status(Status {}) => {
                     for (what, found) in look(server).await? {
+                        if found.get("missing").is_some() {
+                            exit = Exit::Found;
+                        }
                         if global.json {
                             print::json(&json!({ "bus": server.name, "what": what, "found": found }))?;
                         } else {
@@ -70,7 +74,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
                 }
             }
         }
-        Ok(Exit::Done)
+        Ok(exit)
     })
 }
 

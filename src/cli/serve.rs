@@ -117,6 +117,9 @@ async fn wake(
     for (name, component) in buses.components() {
         canary.add(name, component);
     }
+    for (name, component) in buses.shown() {
+        canary.add_shown(name, component);
+    }
     if let Some(audit) = audit {
         audit.look().await;
         audit.join(&mut canary);

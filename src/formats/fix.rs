@@ -43,7 +43,9 @@ pub(super) fn read(payload: &[u8], now: fn() -> Timestamp, take: Take<'_>) -> Re
     let day = frame.text(75, "TradeDate(75)")?.unwrap_or(frame.required(60, "TransactTime(60)")?);
     let day = day.get(..8).unwrap_or(day);
     let id = composed("ExecID(17)", &[sender, day, execution])?;
-    let client_order_id: Option<SourceId> = frame.id(11, "ClOrdID(11)")?;
+    // Of a cancel, ClOrdID is the id of the request for it.
+    let canceled = if status == Some(OrderStatus::Canceled) { frame.id(41, "OrigClOrdID(41)")? } else { None };
+    let client_order_id: Option<SourceId> = canceled.or(frame.id(11, "ClOrdID(11)")?);
     let account: Option<SourceId> = frame.id(1, "Account(1)")?;
     let order_id = client_order_id.clone().or(frame.id(37, "OrderID(37)")?);
     let what = match status {

@@ -87,6 +87,13 @@ fn bus(bus: &Bus) -> Result<(), Unfit> {
         if wild(&broker.dead) || broker.publish.as_ref().is_some_and(wild) {
             return unfit("bus.mqtt", format!("{}: dead and publish must be topics without + and #", broker.name));
         }
+        let published = broker.publish.iter().map(|prefix| format!("{prefix}/type/strategy"));
+        for own in published.chain([broker.dead.clone()]) {
+            if let Some(topic) = broker.topics.iter().find(|topic| listens(topic, &own)) {
+                let problem = format!("{}: {topic} must not cover what Ephor itself publishes, {own}", broker.name);
+                return unfit("bus.mqtt.topics", problem);
+            }
+        }
         if broker.password_file.is_some() && broker.username.is_none() {
             return unfit("bus.mqtt.username", format!("{}: a password needs a user", broker.name));
         }
@@ -109,6 +116,12 @@ fn nats(server: &Nats) -> Result<(), Unfit> {
     reading("bus.nats.reading", &server.reading)?;
     if server.servers.is_empty() {
         return unfit("bus.nats.servers", "must name at least one server, such as nats://127.0.0.1:4222".to_owned());
+    }
+    if server.servers.iter().any(|url| url.contains('@')) {
+        return unfit(
+            "bus.nats.servers",
+            format!("{}: an address holds no user and no password: auth does", server.name),
+        );
     }
     if let Some(tls) = &server.tls
         && tls.certificate.is_some() != tls.key.is_some()
@@ -141,6 +154,18 @@ fn nats(server: &Nats) -> Result<(), Unfit> {
     stream("bus.nats.input.limits", &server.input.limits)?;
     stream("bus.nats.dead.limits", &server.dead.limits)?;
     stream("bus.nats.events.limits", &server.events.limits)
+}
+
+/// Whether a filter of MQTT takes a topic.
+fn listens(filter: &str, topic: &str) -> bool {
+    let (mut filter, mut topic) = (filter.split('/'), topic.split('/'));
+    loop {
+        match (filter.next(), topic.next()) {
+            (Some("#"), _) | (None, None) => return true,
+            (Some(wanted), Some(found)) if wanted == "+" || wanted == found => {}
+            (Some(_) | None, _) => return false,
+        }
+    }
 }
 
 /// Whether a pattern of NATS takes a subject.

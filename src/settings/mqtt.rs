@@ -28,7 +28,7 @@ pub struct Mqtt {
     /// Topics that reports are taken from; MQTT's wildcards may stand in them.
     #[serde(default)]
     pub topics: Vec<String>,
-    /// What stands before the topic of a message that cannot be taken.
+    /// Where messages go that cannot be taken; the topic they came on is one of their properties.
     #[serde(default = "dead")]
     pub dead: String,
     /// What stands before the topics that recorded events are published to; none are where it is left out.

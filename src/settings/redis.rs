@@ -139,12 +139,13 @@ impl Redis {
     fn reach(&self) -> Result<(), Unfit> {
         let url = match reqwest::Url::parse(&self.url) {
             Ok(url) => url,
-            Err(error) => return self.wrong("url", format_args!("must be an address, found {:?}: {error}", self.url)),
+            // Not what was found: a password may stand in it.
+            Err(error) => return self.wrong("url", format_args!("must be an address: {error}")),
         };
         if !matches!(url.scheme(), "redis" | "rediss") || !url.has_host() {
-            let found = &self.url;
-            let problem = format!("must begin with redis:// or rediss:// and name a host, found {found:?}");
-            return self.wrong("url", problem);
+            let found = url.scheme();
+            return self
+                .wrong("url", format_args!("must begin with redis:// or rediss:// and name a host, found {found}://"));
         }
         if !url.username().is_empty() || url.password().is_some() {
             return self.wrong("url", "must not hold a user or a password: username and password_file do");

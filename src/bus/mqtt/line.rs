@@ -29,8 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const PUBLISHED_MAX: u16 = 512;
 /// Packets that wait for whoever reads them, beyond the messages under way.
 const WAITING: usize = 4_096;
-/// The largest packet that is taken.
-const PACKET_BYTES_MAX: u32 = 2 << 20;
+/// The largest packet that is taken: a broker drops a larger one without a word, so there is room for what will be refused.
+const PACKET_BYTES_MAX: u32 = 64 << 20;
 
 /// Why a connection cannot be made as the settings say.
 #[derive(Debug, thiserror::Error)]

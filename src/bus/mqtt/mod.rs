@@ -2,7 +2,7 @@
 //!
 //! The broker keeps a session: what is not acknowledged comes again when the connection is made anew. MQTT cannot hand
 //! a message back, so one that has to wait is held here, unacknowledged, and given out again; it keeps its place in what
-//! the broker lets be under way. What cannot be taken is published under the dead topic and acknowledged after that is.
+//! the broker lets be under way. What cannot be taken is published to the dead topic and acknowledged after that is.
 
 mod events;
 mod line;
@@ -109,10 +109,11 @@ impl Topics {
         }
     }
 
-    /// Publishes under the dead topic; comes back when the broker has it.
+    /// Publishes to the dead topic; comes back when the broker has it.
     async fn put_apart(&mut self, publish: &Publish, code: &str, reason: &str) -> Result<(), BusError> {
         let topic = String::from_utf8_lossy(&publish.topic);
-        let dead = format!("{}/{topic}", self.settings.dead);
+        // Not below it: what a message came on may be as long and as deep as a broker lets a topic be.
+        let dead = self.settings.dead.clone();
         let said = [("code", code), ("reason", reason), ("topic", &*topic)];
         let user_properties = said.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         let properties = PublishProperties { user_properties, ..PublishProperties::default() };

@@ -49,7 +49,9 @@ impl Events {
         let kept = self.kept.read()?;
         let state = &stream.cached_info().state;
         let last = state.last_sequence;
-        let published = match state.messages {
+        // What the stream holds is what it was told: a server that lost its end is told it again. Only of an emptied stream
+        // nobody else can say how far it was.
+        let position = match state.messages {
             0 if last > 0 && kept.is_none() => {
                 let problem = format!(
                     "the stream {} has been emptied, and how far it was told is not known any more: delete it and run \
@@ -58,11 +60,15 @@ impl Events {
                 );
                 return Err(BusError::NotSetUp { problem }.into());
             }
-            0 => 0,
+            0 => kept.unwrap_or(0),
             _some => published(&stream, last, &log).await?,
         };
+        if let Some(kept) = kept.filter(|kept| *kept > position) {
+            let stream = &self.settings.events.stream;
+            tracing::warn!(stream, kept, position, "the stream has lost its end: it is told again");
+        }
         self.open = Some(Open { line, log, last });
-        Ok(Seq(published.max(kept.unwrap_or(0))))
+        Ok(Seq(position))
     }
 
     async fn publish(&mut self, events: &[Envelope]) -> Result<(), Fault> {

@@ -20,6 +20,8 @@ use super::{Line, failed, said};
 use crate::bus::{BusError, Delivery, Inbound, Outcome, Receipt, Source};
 use crate::settings::Nats;
 
+/// What the headers of a dead letter may come to, its reason among them, bytes.
+const LETTER_BYTES: usize = 16 << 10;
 /// How much later than it could be a message is delivered again.
 const SLACK: Duration = Duration::from_millis(500);
 /// How often the server says that it is there, where there is nothing to say.
@@ -142,7 +144,20 @@ impl Taking {
                 continue;
             };
             let stream = &self.settings.input.stream;
-            let mut headers = message.headers.clone().unwrap_or_default();
+            // What begins like this tells the server what to do with a message: it was meant for the one before.
+            let own = message.headers.iter().flat_map(HeaderMap::iter);
+            let own = own.filter(|(name, _)| !name.to_string().to_ascii_lowercase().starts_with("nats-"));
+            let mut headers = HeaderMap::new();
+            for (name, values) in own {
+                for value in values {
+                    headers.append(name.clone(), value.clone());
+                }
+            }
+            let mut own_bytes: usize =
+                headers.iter().flat_map(|(_, values)| values).map(|value| value.as_str().len()).sum();
+            if own_bytes > LETTER_BYTES {
+                (headers, own_bytes) = (HeaderMap::new(), 0);
+            }
             headers.insert("Ephor-Code", *code);
             headers.insert("Ephor-Reason", one_line(reason).as_str());
             headers.insert("Ephor-Subject", message.subject.as_str());
@@ -150,7 +165,10 @@ impl Taking {
             headers.insert("Ephor-Stream-Seq", seq.to_string().as_str());
             let subject = format!("{}.{}", self.settings.dead.subject, message.subject);
             let letter = PublishMessage::build().headers(headers).message_id(format!("{stream}:{seq}"));
-            let letter = letter.payload(message.payload.clone());
+            // One that fills a message by itself leaves no room for the reason; its stream has it.
+            let room = self.line.client.server_info().max_payload.saturating_sub(LETTER_BYTES);
+            let whole = message.payload.len() + own_bytes <= room;
+            let letter = if whole { letter.payload(message.payload.clone()) } else { letter };
             kept.push(self.line.streams.send_publish(subject, letter).await.map_err(failed("put a message apart"))?);
         }
         for kept in kept {

@@ -22,6 +22,9 @@ use crate::serve::problem::{MEDIA_TYPE, Problem};
 use crate::settings::Nats;
 use crate::telemetry::chain;
 
+/// What the subjects begin with on which clients wait for answers.
+const INBOX: &str = "_INBOX.";
+
 /// Answers on one server.
 pub struct Orders {
     settings: Nats,
@@ -99,6 +102,11 @@ impl Orders {
                         tracing::warn!(bus = %self.status.name(), "an order was asked about without a reply subject");
                         continue;
                     };
+                    // Whoever may ask must not make us publish where only we may: into a stream, to the server itself.
+                    if !to.starts_with(INBOX) {
+                        tracing::warn!(bus = %self.status.name(), %to, "an order was asked about for somebody else's ears");
+                        continue;
+                    }
                     app.arrived(self.status.name());
                     let app = app.clone();
                     under_way.push(async move {

@@ -95,7 +95,12 @@ fn of_strategy(
             params.insert(name.to_owned(), raw);
         }
     }
-    let id = |what: &str| format!("freqtrade:{what}:{}:{}", start.nanos() / 1_000_000, end.nanos() / 1_000_000);
+    // The same period may be tried again with other parameters, which is another promise.
+    let found = metrics(&trades, capital);
+    let content = blake3::hash(format!("{class:?} {params:?} {capital} {found}").as_bytes()).to_hex();
+    let digest = content.get(..16).unwrap_or_default().to_owned();
+    let id =
+        |what: &str| format!("freqtrade:{what}:{}:{}:{digest}", start.nanos() / 1_000_000, end.nanos() / 1_000_000);
     let registration = json!({
         "type": "strategy", "id": id("strategy"), "ts": begins.to_string(), "strategy_id": strategy,
         "engine": "freqtrade", "strategy_class": class, "params": params, "initial_capital": capital,
@@ -106,7 +111,7 @@ fn of_strategy(
         Part::Baseline => {
             let baseline = json!({
                 "type": "baseline", "id": id("baseline"), "ts": begins.to_string(), "strategy_id": strategy,
-                "period_start": start.to_string(), "period_end": end.to_string(), "metrics": metrics(&trades, capital),
+                "period_start": start.to_string(), "period_end": end.to_string(), "metrics": found,
             });
             lines.push((begins, baseline.to_string()));
         }
