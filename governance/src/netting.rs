@@ -5,7 +5,7 @@
 //! rest is without. So quantities add up exactly, and so do costs and fees; once a position is flat its whole result
 //! does not depend on how it was matched or in how many pieces its orders were filled.
 //!
-//! Rounding happens in [`quotient`] alone, half to even. A product of more than 28 digits is held at 28.
+//! Rounding happens in `quotient` alone, half to even. A product of more than 28 digits is held at 28.
 
 use std::collections::BTreeMap;
 

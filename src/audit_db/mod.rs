@@ -2,7 +2,7 @@
 //!
 //! The log is the truth and the tables are copied from it: [`Sink`] writes what follows on its checkpoint, with the
 //! checkpoint, in one transaction; [`compare`] holds every field of every row against the log. The database being
-//! down holds nothing up, unless it is required: then [`watch`] holds back new exposure.
+//! down holds nothing up, unless it is required: then `watch` holds back new exposure.
 //!
 //! Invariants: every event up to the checkpoint is there, once; no password is ever shown.
 
