@@ -36,10 +36,7 @@ impl Fill {
     /// Signed quantity: a sale is negative.
     #[must_use]
     pub fn signed_qty(&self) -> Amount {
-        match self.side {
-            Side::Buy => self.qty,
-            Side::Sell => Amount::ZERO.minus(self.qty),
-        }
+        self.side.signed(self.qty)
     }
 }
 

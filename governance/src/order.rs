@@ -20,6 +20,17 @@ pub enum Side {
     Sell,
 }
 
+impl Side {
+    /// A quantity with this side's sign: a sale is negative.
+    #[must_use]
+    pub fn signed(self, qty: Amount) -> Amount {
+        match self {
+            Self::Buy => qty,
+            Self::Sell => Amount::ZERO.minus(qty),
+        }
+    }
+}
+
 /// An order before any venue has seen it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
@@ -57,10 +68,7 @@ impl Order {
     /// Signed quantity: a sale is negative.
     #[must_use]
     pub fn signed_qty(&self) -> Amount {
-        match self.side {
-            Side::Buy => self.qty,
-            Side::Sell => Amount::ZERO.minus(self.qty),
-        }
+        self.side.signed(self.qty)
     }
 }
 

@@ -16,7 +16,7 @@ use sqlx::postgres::PgConnection;
 use super::AuditDbError;
 use super::copy::{self, Lines};
 use super::schema::{TABLES, Table};
-use super::sink::{checkpoint, log_identity};
+use super::sink::{checkpoint, last_taken, log_identity};
 
 /// Where a table and the log part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -93,14 +93,7 @@ pub async fn compare(
     // After the checkpoint was read: what the tables have by then, the log has.
     reader.refresh().map_err(ReplayError::from)?;
     let end = reader.head().seq.0;
-    let last = match (found, log_identity(reader)?) {
-        (None, _) => 0,
-        (Some((found, last)), Some(expected)) if found == expected => last,
-        (Some((found, _)), expected) => {
-            let expected = expected.unwrap_or_else(|| "not there yet".to_owned());
-            return Err(AuditDbError::OtherLog { found, expected });
-        }
-    };
+    let last = last_taken(found, log_identity(reader)?.as_deref())?;
     if last > end {
         return Err(AuditDbError::Ahead { last, end });
     }

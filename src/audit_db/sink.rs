@@ -30,6 +30,21 @@ pub fn log_identity(reader: &Reader) -> Result<Option<String>, AuditDbError> {
     Ok(first.map(|commit| commit.hash.to_string()))
 }
 
+/// How far this log's events are in the tables, by what their checkpoint says.
+///
+/// # Errors
+/// [`AuditDbError::OtherLog`] where the tables follow another.
+pub(super) fn last_taken(found: Option<(String, u64)>, log: Option<&str>) -> Result<u64, AuditDbError> {
+    match (found, log) {
+        (None, _) => Ok(0),
+        (Some((found, last)), Some(expected)) if found == expected => Ok(last),
+        (Some((found, _)), expected) => {
+            let expected = expected.unwrap_or("not there yet").to_owned();
+            Err(AuditDbError::OtherLog { found, expected })
+        }
+    }
+}
+
 /// Writes into the audit database.
 pub struct Sink {
     database: Database,
@@ -58,14 +73,7 @@ impl Sink {
         let within = database.patience();
         let asked = tokio::time::timeout(within, checkpoint(&mut connection)).await;
         let found = asked.map_err(|_elapsed| database.timed_out(within))??;
-        self.at = match (found, &log) {
-            (None, _) => 0,
-            (Some((found, last)), Some(expected)) if found == *expected => last,
-            (Some((found, _)), expected) => {
-                let expected = expected.clone().unwrap_or_else(|| "not there yet".to_owned());
-                return Err(AuditDbError::OtherLog { found, expected });
-            }
-        };
+        self.at = last_taken(found, log.as_deref())?;
         self.connection = Some(connection);
         self.log = log;
         Ok(Seq(self.at))

@@ -11,7 +11,7 @@ use sqlx::postgres::PgConnection;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::sink::{checkpoint, log_identity};
+use super::sink::{checkpoint, last_taken, log_identity};
 use super::{AuditDbError, Database, NAME};
 use crate::canary::{self, Canary, Fault};
 use crate::telemetry::chain;
@@ -86,14 +86,7 @@ impl Watch {
         let found = asked.map_err(|_elapsed| self.database.timed_out(within))??;
         self.connection = Some(connection);
         let reader = self.governor.reader();
-        let last = match (found, log_identity(reader)?) {
-            (None, _) => 0,
-            (Some((found, last)), Some(expected)) if found == expected => last,
-            (Some((found, _)), expected) => {
-                let expected = expected.unwrap_or_else(|| "not there yet".to_owned());
-                return Err(AuditDbError::OtherLog { found, expected });
-            }
-        };
+        let last = last_taken(found, log_identity(reader)?.as_deref())?;
         let end = reader.head().seq.0;
         let Some(behind) = end.checked_sub(last) else { return Err(AuditDbError::Ahead { last, end }) };
         let most = self.database.settings().lag_events_max;
