@@ -15,18 +15,13 @@ use futures::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
 
 use super::{BusError, Delivery, Inbound, Outcome, Receipt, Source, Status};
-use crate::follow::jittered;
+use crate::follow::{WAIT_FIRST, WAIT_MAX, jittered};
 use crate::formats::{Message, Reading};
 use crate::input::{Asked, Code, Entry, Refusal};
 use crate::keys::api::Role;
 use crate::serve::app::App;
 use crate::serve::intake;
 use crate::telemetry::chain;
-
-/// The first wait before a message is delivered again, or a broken connection made anew; it doubles.
-const WAIT_FIRST: Duration = Duration::from_millis(100);
-/// The longest.
-const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// What became of one message, and how often its reports had been recorded before.
 struct Settled {
