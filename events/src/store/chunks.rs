@@ -5,7 +5,10 @@
 //! and is renamed when its header is on disk, so a file named `.chunk` always has one.
 //!
 //! Space is reserved ahead in steps, because a write inside the file's length need not commit the
-//! new length. What is reserved reads as zeros, and a frame never begins with twelve zeros.
+//! new length, and a part of it is written over with zeros ahead, because a write over what has been
+//! written before need not commit where on the disk it is: `fdatasync` then waits for the bytes
+//! alone, which takes half the time. What is reserved reads as zeros, and a frame never begins with
+//! twelve zeros.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -19,6 +22,9 @@ use crate::error::ChunkFault;
 use crate::{Hash, OpenError, Place, Seq};
 
 const HEADER: u64 = header::LEN as u64;
+
+/// How much is written over with zeros at once: milliseconds of the disk's time, every few thousand commits.
+const BLANK_BYTES: u64 = 1 << 20;
 
 #[derive(Clone)]
 struct Chunk {
@@ -98,6 +104,8 @@ pub(crate) struct Chunks {
     preallocate_bytes: u64,
     /// Bytes of frames really written to the last chunk.
     written: u64,
+    /// Bytes of the last chunk known to have been written over, with frames or with zeros.
+    blanked: u64,
 }
 
 impl Chunks {
@@ -111,7 +119,7 @@ impl Chunks {
         let chunks = load(dir, 1, None, true)?;
         let written = chunks.last().map_or(0, |chunk| chunk.len);
         let table = Arc::new(Table(RwLock::new(chunks)));
-        Ok(Self { dir: dir.to_owned(), table, chunk_bytes, preallocate_bytes, written })
+        Ok(Self { dir: dir.to_owned(), table, chunk_bytes, preallocate_bytes, written, blanked: 0 })
     }
 
     /// Seals the last chunk and begins the next one.
@@ -132,6 +140,7 @@ impl Chunks {
         fs::rename(&made, &named)?;
         sync_dir(&self.dir)?;
         self.written = 0;
+        self.blanked = 0;
         self.table.edit(|chunks| chunks.push(Chunk { header, file: Arc::new(file), len: 0 }));
         Ok(())
     }
@@ -142,6 +151,7 @@ impl Chunks {
         let Some(file) = self.table.last(|chunk| chunk.file.clone()) else { return Ok(()) };
         file.set_len(HEADER + written)?;
         file.sync_all()?;
+        self.blanked = 0;
         self.table.edit(|chunks| {
             if let Some(last) = chunks.last_mut() {
                 last.len = written;
@@ -179,6 +189,11 @@ impl Store for Chunks {
                 }
                 Err(error) => return Err(error.into()),
             }
+        }
+        if end > self.blanked {
+            let blank = reserve.min(end + BLANK_BYTES) - end;
+            file.write_all_at(&vec![0; crate::bytes::index(blank)], HEADER + end)?;
+            self.blanked = end + blank;
         }
         file.write_all_at(group.frames, HEADER + self.written)?;
         self.written = end;
@@ -314,4 +329,32 @@ fn name(dir: &Path, number: u32, extension: &str) -> PathBuf {
 /// Makes creations and renames in a directory survive a loss of power.
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{SeekFrom, seek};
+
+    use super::*;
+
+    /// What a file system has only reserved counts as a hole; what was written over does not.
+    #[test]
+    fn most_commits_go_where_zeros_were_written_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut chunks = Chunks::open(dir.path(), 64 << 20, 4 << 20).unwrap();
+        let mut holes = std::collections::BTreeSet::new();
+        for number in 0..40_u64 {
+            let group = Group { frames: &[7; 100_000], seq: Seq(number + 1), prev: Hash::genesis() };
+            chunks.append(&group).unwrap();
+            chunks.sync(group.seq, group.prev).unwrap();
+            let file = chunks.table.last(|chunk| chunk.file.clone()).unwrap();
+            let hole = seek(&*file, SeekFrom::Hole(0)).unwrap();
+            assert!(hole >= HEADER + chunks.written);
+            holes.insert(hole);
+        }
+        assert!(holes.len() <= 5, "the first hole moved to {holes:?}");
+        let mut read = vec![0; 4_000_000];
+        assert_eq!(chunks.table.read_at(0, &mut read).unwrap(), read.len());
+        assert!(read.iter().all(|byte| *byte == 7), "zeros stand over frames");
+    }
 }
