@@ -12,6 +12,8 @@ pub(super) struct Sums {
     wins: f64,
     ret: f64,
     ret2: f64,
+    r: f64,
+    r2: f64,
     /// Of gains and of losses, and below of their squares: side by side, because a processor adds both at once.
     sides: [f64; 2],
     sides2: [f64; 2],
@@ -19,9 +21,13 @@ pub(super) struct Sums {
 
 pub(super) fn sums(outcomes: &[Measured]) -> Sums {
     let (mut wins, mut ret, mut sides, mut sides2) = (0_u32, 0.0, [0.0; 2], [0.0; 2]);
+    let (mut r, mut r2) = (0.0, 0.0);
+    // All in one pass: each sum waits for itself, and while it does the others go on.
     for outcome in outcomes {
         let pnl = outcome.pnl;
         ret += outcome.return_on_entry;
+        r += outcome.r;
+        r2 += outcome.r * outcome.r;
         // Without a branch: wins and losses come in no order that a processor could guess.
         wins += u32::from(pnl > 0.0);
         let gain = at_least_zero(pnl);
@@ -38,7 +44,7 @@ pub(super) fn sums(outcomes: &[Measured]) -> Sums {
         let off = outcome.return_on_entry - mean;
         sum + off * off
     });
-    Sums { n, wins: f64::from(wins), ret, ret2, sides, sides2 }
+    Sums { n, wins: f64::from(wins), ret, ret2, r, r2, sides, sides2 }
 }
 
 /// A mean and its interval.
@@ -110,7 +116,7 @@ pub(super) fn live(metric: Metric, s: &Sums, outcomes: &[Measured], equity: f64)
             let rate = s.wins / s.n;
             Some((rate, Some(wilson_interval(rate, s.n))))
         }
-        Metric::AvgRr => Some(mean_of(outcomes, s.n, |outcome| outcome.r)),
+        Metric::AvgRr => Some((s.r / s.n, mean_interval(s.r / s.n, s.r2, s.n))),
         Metric::Sharpe => {
             let deviation = (s.ret2 / (s.n - 1.0)).sqrt();
             (deviation > 0.0).then(|| {
