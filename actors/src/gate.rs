@@ -17,8 +17,9 @@ use foldhash::fast::RandomState;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::answer::Failure;
+use crate::reply::Reply;
 use crate::request::Request;
-use crate::shard::{Receipts, Reply, Shard, Surroundings, answer};
+use crate::shard::{Receipts, Shard, Surroundings};
 use crate::strategy::{Decide, Look, See, StrategyActor, said};
 use crate::system::View;
 
@@ -142,7 +143,7 @@ impl Handler<Ask> for GateActor {
         let registers = matches!(request.command, Command::Register(_) | Command::RecordUnattributed(_));
         let strategy = match self.strategy(&request.strategy, registers) {
             Ok(strategy) => strategy,
-            Err(failure) => return answer(reply, Err(failure)),
+            Err(failure) => return reply.answer(Err(failure)),
         };
         let asked = strategy.send(Decide { request: request.clone(), attempt, reply: Some(reply) });
         let decided = asked.into_actor(self).map(move |decided, gate, _| {

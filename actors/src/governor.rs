@@ -28,6 +28,7 @@ use crate::gate::{Ask, GateActor, MAILBOX, Ping};
 use crate::journal::{Journal, JournalError, JournalThread};
 use crate::keeper::{Keeper, KeyframeCounts};
 use crate::measures::Counters;
+use crate::reply::reply;
 use crate::request::Request;
 use crate::shard::{ApplyFn, DecideFn, Surroundings};
 use crate::system::{Change, Published, SystemActor, View};
@@ -317,7 +318,7 @@ impl Governor {
         let place = self.enter()?;
         let gates = &self.house.gates;
         let gate = gates.get(shard_of(&request.strategy, gates.len())).ok_or(Failure::Stopped)?;
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = reply();
         gate.try_send(Ask { request, attempt, reply }).map_err(|refused| match refused {
             SendError::Full(_) => Failure::Overloaded,
             SendError::Closed(_) => Failure::Stopped,

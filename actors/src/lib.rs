@@ -17,6 +17,7 @@ mod governor;
 mod journal;
 mod keeper;
 mod measures;
+mod reply;
 mod request;
 mod shard;
 mod strategy;

@@ -19,15 +19,12 @@ use ephor_governance::strategy::{self, Command};
 use ephor_governance::units::Timestamp;
 use ephor_snapshots::Keyframes;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::oneshot;
 
-use crate::answer::{Failure, Recorded};
+use crate::answer::Recorded;
 use crate::journal::{Journal, JournalError, Route};
 use crate::keeper::Keeper;
+use crate::reply::{Answers, Reply};
 use crate::system::View;
-
-/// Where an answer goes.
-pub(crate) type Reply = oneshot::Sender<Result<Recorded, Failure>>;
 
 /// The receipts of one group, in the order in which the shard handed its commits over.
 pub(crate) type Receipts = Vec<Result<Position, JournalError>>;
@@ -123,35 +120,34 @@ impl Shard {
     /// Releases answers as their receipts come, until the journal is gone.
     pub(crate) async fn release_all(self: Rc<Self>, mut receipts: UnboundedReceiver<Receipts>) {
         while let Some(group) = receipts.recv().await {
+            let mut answers = Answers::default();
             for receipt in group {
-                self.release_next(receipt);
+                self.release_next(receipt, &mut answers);
             }
+            answers.hand_over();
         }
+        let mut answers = Answers::default();
         while !self.slots.borrow().is_empty() {
-            self.release_next(Err(JournalError::Closed));
+            self.release_next(Err(JournalError::Closed), &mut answers);
         }
+        answers.hand_over();
     }
 
-    fn release_next(&self, receipt: Result<Position, JournalError>) {
+    fn release_next(&self, receipt: Result<Position, JournalError>, answers: &mut Answers) {
         let Some(Slot { recorded, waiters }) = self.slots.borrow_mut().pop_front() else { return };
         self.first.set(self.first.get() + 1);
         match receipt {
             Ok(position) => {
                 let recorded = recorded.placed(position.seq);
                 for Waiter { reply, repeat } in waiters {
-                    answer(reply, Ok(Recorded { repeat, ..recorded.clone() }));
+                    answers.add(reply, Ok(Recorded { repeat, ..recorded.clone() }));
                 }
             }
             Err(error) => {
                 for Waiter { reply, .. } in waiters {
-                    answer(reply, Err(error.clone().into()));
+                    answers.add(reply, Err(error.clone().into()));
                 }
             }
         }
     }
-}
-
-/// Answers an asker; one that is gone needs no answer, and what it asked for is recorded all the same.
-pub(crate) fn answer(reply: Reply, answer: Result<Recorded, Failure>) {
-    drop(reply.send(answer));
 }

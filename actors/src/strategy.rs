@@ -27,8 +27,9 @@ use smol_str::SmolStr;
 
 use crate::answer::{Failure, Recorded};
 use crate::keeper::Job;
+use crate::reply::Reply;
 use crate::request::Request;
-use crate::shard::{Reply, Shard, Ticket, answer};
+use crate::shard::{Shard, Ticket};
 
 /// A request and where its answer goes. `Err` is what a failed actor said before it ended.
 #[derive(Message)]
@@ -247,15 +248,15 @@ impl Handler<Decide> for StrategyActor {
         let decided = catch_unwind(AssertUnwindSafe(|| self.decide(&request, attempt, &mut reply)));
         match (decided, reply) {
             (Ok(Ok(Decided::UnderWay(ticket))), Some(reply)) => self.shard.join(ticket, reply),
-            (Ok(Ok(Decided::Before(recorded))), Some(reply)) => answer(reply, Ok(recorded)),
-            (Ok(Err(failure)), Some(reply)) => answer(reply, Err(failure)),
+            (Ok(Ok(Decided::Before(recorded))), Some(reply)) => reply.answer(Ok(recorded)),
+            (Ok(Err(failure)), Some(reply)) => reply.answer(Err(failure)),
             // The reply waits with its commit, or nobody asked for one.
             (Ok(_), _) => {}
             (Err(panic), reply) => {
                 context.stop();
                 let message = said(&*panic);
                 if let Some(reply) = reply {
-                    answer(reply, Err(Failure::Faulted { message: message.clone() }));
+                    reply.answer(Err(Failure::Faulted { message: message.clone() }));
                 }
                 return Err(message);
             }
