@@ -344,7 +344,7 @@ mod tests {
         let mut chunks = Chunks::open(dir.path(), 64 << 20, 4 << 20).unwrap();
         let mut holes = std::collections::BTreeSet::new();
         for number in 0..40_u64 {
-            let group = Group { frames: &[7; 100_000], seq: Seq(number + 1), prev: Hash::genesis() };
+            let group = Group { frames: &vec![7; 100_000], seq: Seq(number + 1), prev: Hash::genesis() };
             chunks.append(&group).unwrap();
             chunks.sync(group.seq, group.prev).unwrap();
             let file = chunks.table.last(|chunk| chunk.file.clone()).unwrap();
