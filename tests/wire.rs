@@ -107,7 +107,8 @@ fn whole() -> Vec<Value> {
         with(
             "fill",
             json!({"order_id": "o", "filled_at": "2026-01-01T00:00:00Z", "instrument": "X", "account": "c",
-                "side": "BUY", "qty": "1", "price": "2", "fee": "0.1", "fee_currency": "BNB", "fee_rate": "600",
+                "side": "BUY", "qty": "1", "price": "2", "currency": "USDT",
+                "fee": "0.1", "fee_currency": "BNB", "fee_rate": "600",
                 "netting": "Average"}),
         ),
         with("account", json!({"equity": "1", "currency": "USD", "leverage": "1", "open_positions": 0})),
