@@ -12,6 +12,7 @@ pub mod nats;
 pub mod outward;
 pub mod pump;
 pub mod redis;
+pub mod setup;
 mod start;
 mod status;
 
@@ -110,4 +111,9 @@ pub trait Source: Send {
 pub trait Inbound: Send + Sync {
     /// Connects and begins where the last one has left off.
     fn open(&self) -> BoxFuture<'_, Result<Box<dyn Source>, BusError>>;
+}
+
+/// Words for a header or a property: it ends with its line, and brokers hang up on what is not visible.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

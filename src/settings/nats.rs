@@ -16,6 +16,9 @@ pub struct Nats {
     pub servers: Vec<String>,
     /// What Ephor shows to be let in; nothing where it is left out.
     pub auth: Option<NatsAuth>,
+    /// Whether a password or a token may go to another machine in plain text: something in between has TLS.
+    #[serde(default)]
+    pub allow_plaintext: bool,
     /// TLS, beyond what `tls://` says.
     pub tls: Option<NatsTls>,
     /// Whether reports are taken from `input`.
@@ -52,6 +55,7 @@ impl Nats {
             name: url.to_owned(),
             servers: vec![url.to_owned()],
             auth: None,
+            allow_plaintext: false,
             tls: None,
             take: true,
             publish: false,

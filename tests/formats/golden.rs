@@ -91,7 +91,7 @@ fn ccxt(changes: &[(&str, &str)]) -> Result<String, String> {
 
 #[test]
 fn a_ccxt_position_moves_by_what_was_received_or_given_and_results_are_in_the_quote_currency() {
-    let said = |changes| ccxt(changes).unwrap();
+    let said = |changes: &[(&str, &str)]| ccxt(changes).unwrap();
     let (sale, rebate) = (("\"buy\"", "\"sell\""), ("0.0015,\"currency", "-0.0015,\"currency"));
     assert_eq!(said(&[sale]), "Sell 1.5015 fee 0.0015 ETH at 0.06917684, in BTC");
     assert_eq!(said(&[rebate]), "Buy 1.5015 fee -0.0015 ETH at 0.06917684, in BTC");
@@ -107,7 +107,7 @@ fn a_ccxt_position_moves_by_what_was_received_or_given_and_results_are_in_the_qu
 
 #[test]
 fn a_ccxt_trade_whose_result_cannot_be_told_is_refused() {
-    let problem = |changes| ccxt(changes).unwrap_err();
+    let problem = |changes: &[(&str, &str)]| ccxt(changes).unwrap_err();
     assert_eq!(
         problem(&[("ETH/BTC", "ETH/BTC:ETH")]),
         "symbol: ETH/BTC:ETH is settled in ETH and quoted in BTC: what it gains is not quantity x price"
