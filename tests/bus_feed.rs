@@ -1,6 +1,6 @@
 //! `ephor feed` onto each kind of bus: where a line comes out, and what a capture of a node's bus comes to.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[expect(dead_code, reason = "each test uses its part")]
 mod brokers;

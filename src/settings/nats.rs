@@ -9,6 +9,7 @@ use super::Reading;
 /// A NATS server, or a cluster of them, with JetStream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct Nats {
     /// What people call it; `bus:NAME`, `bus:NAME:events` and `bus:NAME:orders` as components.
     pub name: String,

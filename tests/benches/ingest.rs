@@ -28,7 +28,7 @@ use futures::StreamExt;
 use redis::{Value, cmd};
 use serde_json::json;
 use servers::Nats;
-use streams::Redis;
+use streams::{Fields, Redis};
 
 const ROUNDS: u64 = 5;
 const MESSAGES: u64 = 50_000;
@@ -191,7 +191,7 @@ impl Bus for Redis {
         while left > 0 {
             let mut read = cmd("XREADGROUP");
             read.arg("GROUP").arg("ephor").arg("floor").arg("COUNT").arg(PENDING).arg("STREAMS").arg(KEY).arg(">");
-            let read: Vec<(String, Vec<(String, Vec<(String, Vec<u8>)>)>)> = read.query(&mut connection).unwrap();
+            let read: Vec<(String, Vec<(String, Fields)>)> = read.query(&mut connection).unwrap();
             let mut acknowledge = cmd("XACK");
             acknowledge.arg(KEY).arg("ephor");
             for (id, _) in read.iter().flat_map(|(_, entries)| entries) {
