@@ -265,8 +265,8 @@ fn a_bus_that_is_not_set_up_or_does_not_let_us_in_says_so_and_works_once_it_is()
     let set_up = |args: &[&str]| ephor.desk.run(&[&["bus"], args].concat());
     assert!(set_up(&["status"]).ended(1).out.contains("missing"));
     assert!(set_up(&["setup", "--dry-run"]).ended(0).out.contains("would be created"));
-    let made = set_up(&["setup"]).ended(0).out;
-    assert!(made.contains(&format!("group ephor of {KEY}")) && made.contains("  created"), "{made}");
+    let said = set_up(&["setup"]).ended(0).out;
+    assert!(said.contains(&format!("group ephor of {KEY}")) && said.contains("  created"), "{said}");
     assert!(set_up(&["setup"]).ended(0).out.contains("as it should be"));
     set_up(&["status"]).ended(0);
     cmd("XADD").arg(&[KEY, "*", "payload", "no json"]).exec(&mut connection).unwrap();
