@@ -49,7 +49,9 @@ impl Pump {
     #[must_use]
     pub fn new(app: web::Data<App>, settings: &crate::settings::Reading, status: Status) -> Self {
         let reading = Reading::new(settings, crate::store::now);
-        let (attempts_max, pending_max) = (settings.attempts_max.max(1), settings.pending_max.max(1));
+        let attempts_max = settings.attempts_max.max(1);
+        // The rest is for those who ask about orders; and what finds no place would have to come again.
+        let pending_max = settings.pending_max.min(app.settings.server.limits.in_flight / 2).max(1);
         Self { app, reading, attempts_max, pending_max, status, has_settled: false }
     }
 

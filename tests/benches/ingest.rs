@@ -93,8 +93,8 @@ fn trade(number: u64) -> String {
 
 fn rounds(bus: &impl Bus) -> Vec<(f64, f64)> {
     let desk = tempfile::tempdir().unwrap();
-    let reading = format!("reading.pending_max = {PENDING}\n");
-    std::fs::write(desk.path().join("ephor.toml"), bus.settings() + &reading).unwrap();
+    let more = format!("reading.pending_max = {PENDING}\n[server.limits]\nin_flight = {}\n", 2 * PENDING);
+    std::fs::write(desk.path().join("ephor.toml"), bus.settings() + &more).unwrap();
     let ephor = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ephor"));
         command.args(args).current_dir(desk.path()).stdin(Stdio::null()).stdout(Stdio::null());
