@@ -1,7 +1,8 @@
 //! Whether the audit database is there and close behind the log, asked all the time on a connection of its own.
 //!
-//! Where the database is required, what is wrong with it, or with writing to it, holds back new exposure at once, from the start on and until
-//! it is well: orders that only reduce pass, and nothing latches. The canary's component says the same.
+//! Where the database is required, what is wrong with it, or with writing to it, holds back new exposure at once, from
+//! the start on and until it is well: orders that only reduce pass, and nothing latches. The canary's component says the
+//! same.
 
 use std::sync::Arc;
 use std::time::Duration;

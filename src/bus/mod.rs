@@ -64,6 +64,17 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// Whether it is to be delivered again.
+    #[must_use]
+    pub const fn waits(&self) -> bool {
+        match self {
+            Self::Later(_) => true,
+            Self::Done | Self::Dead { .. } => false,
+        }
+    }
+}
+
 /// Why a bus does not work.
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {

@@ -164,6 +164,23 @@ fn a_fix_execution_report_is_a_fill_or_the_end_of_an_order() {
 }
 
 #[test]
+fn what_an_execution_is_counted_in_is_the_second_of_a_pair_else_what_the_message_says() {
+    let counted = |format: &str, payload: &[u8]| {
+        let told = read(&mut reading(&format!("format = \"{format}\"\nstrategy = \"A\"")), "t", payload).unwrap();
+        let Command::RecordFill { currency, .. } = command(&told.entries[0]).1 else { panic!("{told:?}") };
+        currency.as_ref().map(|currency| currency.as_str().to_owned())
+    };
+    let of_fix = |from: &str, to: &str| counted("fix", &fix("FIX.4.4", &FIX.replace(from, to), '\u{1}'));
+    assert_eq!(of_fix("54=5", "54=5"), None);
+    assert_eq!(of_fix("54=5", "54=5 15=EUR").as_deref(), Some("EUR"));
+    // The dealt currency of a pair; a class of shares is none.
+    assert_eq!(of_fix("55=AAPL", "55=EUR/USD 15=EUR").as_deref(), Some("USD"));
+    assert_eq!(of_fix("55=AAPL", "55=BRK/B"), None);
+    assert_eq!(counted("alpaca", ALPACA.as_bytes()), None);
+    assert_eq!(counted("alpaca", ALPACA.replace("AAPL", "ETH/BTC").as_bytes()).as_deref(), Some("BTC"));
+}
+
+#[test]
 fn a_fix_message_that_is_not_whole_or_undoes_another_is_refused_by_name() {
     let refused = |bytes: &[u8]| {
         let refusal = read(&mut reading("format = \"fix\""), "t", bytes).unwrap_err();
