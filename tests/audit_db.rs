@@ -419,6 +419,54 @@ fn while_a_required_database_is_away_exits_pass_and_new_exposure_does_not() {
 }
 
 #[test]
+fn what_cannot_be_written_to_a_required_database_holds_new_exposure_at_once() {
+    let (server, desk) = migrated("required = true\nlag_events_max = 1000000");
+    let key = key_of(&desk, "desk", "admin");
+    let service = Served::at(desk, key, &[]);
+    service.register("s");
+    assert_eq!(service.post("/v1/orders/check", &order("before", false)).0, 200);
+    // The database answers and says how far it is, but takes no more.
+    server.sql("audit", "ALTER TABLE governance_events ADD CONSTRAINT full_disk CHECK (seq < 0) NOT VALID");
+    let asked = |name: &str| service.post("/v1/orders/check", &order(name, false));
+    let until = |wanted: u16, prefix: &str, within: Duration| {
+        let started = Instant::now();
+        for number in 0.. {
+            let (status, said) = asked(&format!("{prefix}-{number}"));
+            if status == wanted {
+                return said;
+            }
+            assert!(started.elapsed() < within, "{}", service.stderr());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        unreachable!()
+    };
+    let said = until(503, "full", Duration::from_secs(2));
+    assert_eq!(said["code"], "EXPOSURE_HELD", "{said}");
+    assert!(service.stderr().contains("full_disk"), "{}", service.stderr());
+    assert_eq!(asked("before").0, 200, "what was decided before is answered as it was");
+    assert_eq!(service.post("/v1/orders/check", &order("exit", true)).0, 200, "an exit is not trapped");
+    server.sql("audit", "ALTER TABLE governance_events DROP CONSTRAINT full_disk");
+    until(200, "again", Duration::from_secs(30));
+    comes_clean(&service.desk);
+}
+
+#[test]
+fn a_run_writes_to_a_required_database_as_it_goes_and_stops_where_that_takes_no_more() {
+    let (server, desk) = migrated("required = true\nlag_events_max = 200\nbatch_events = 100");
+    server.sql("audit", "ALTER TABLE governance_events ADD CONSTRAINT full_disk CHECK (seq < 1000) NOT VALID");
+    let said = desk.run(&["run", "--input", cli::demo().to_str().unwrap()]).ended(3);
+    assert!(said.err.contains("new exposure is held back") && said.err.contains("full_disk"), "{said:?}");
+    let rows: u64 = server.sql("audit", "SELECT count(*) FROM governance_events").parse().unwrap();
+    assert!((500..1_000).contains(&rows), "{rows} were written while it ran");
+    let recorded = desk.run(&["events", "--json"]).ended(0).out.lines().count();
+    assert!(recorded < 6_560, "{recorded}: it did not go on to the end");
+    server.sql("audit", "ALTER TABLE governance_events DROP CONSTRAINT full_disk");
+    govern_demo(&desk);
+    let checked = desk.run(&["audit-db", "check", "--json"]).ended(0).json();
+    assert_eq!(checked["log_seq"].to_string(), EVENTS, "{checked}");
+}
+
+#[test]
 fn a_database_that_is_not_required_blocks_nothing_and_is_seen_to_be_away() {
     let (server, desk) = migrated("");
     server.crash();

@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[expect(dead_code, reason = "each test uses its part")]
+mod brokers;
 mod installed;
 #[expect(dead_code, reason = "each test uses its part")]
 mod servers;
@@ -14,10 +16,11 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use ephor::bus::jsonl::Growing;
-use ephor::bus::{Delivery, Inbound, Outcome, Source, Status, nats, redis};
+use ephor::bus::{Delivery, Inbound, Outcome, Source, Status, mqtt, nats, redis};
 use ephor::follow::Checkpoint;
 use ephor::settings;
 use ephor_events::EventLog;
+use rumqttc::v5::mqttbytes::v5::Publish;
 use servers::runtime;
 
 /// How long a message that must come may take, and how long one that must not come is waited for.
@@ -215,4 +218,49 @@ fn a_redis_stream_conforms() {
     let server = streams::Redis::new();
     let settings = toml::from_str(&format!("name = \"test\"\nurl = \"{}\"\n", server.url())).unwrap();
     runtime().block_on(conforms(&Entries { server, settings }));
+}
+
+/// On a thread of its own: the test's client waits in a runtime that it brings.
+fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| scope.spawn(work).join().unwrap())
+}
+
+struct Topics {
+    broker: brokers::Broker,
+    settings: settings::Mqtt,
+}
+
+impl Rig for Topics {
+    fn inbound(&self) -> Box<dyn Inbound> {
+        Box::new(mqtt::Input::new(&self.settings))
+    }
+
+    async fn publish(&self, payloads: &[&str]) {
+        let lines: Vec<String> = payloads.iter().map(|&payload| payload.to_owned()).collect();
+        // What goes to a connection that was let go a moment ago counts as delivered once.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        apart(|| self.broker.publish("ephor/in/line", &lines));
+    }
+
+    async fn dead(&self) -> Vec<(String, String)> {
+        let letters = apart(|| self.broker.listen("dead", "ephor/dead").messages(Duration::from_millis(500)));
+        let said = |letter: &Publish, wanted: &str| {
+            let properties = letter.properties.clone().unwrap().user_properties;
+            properties.into_iter().find(|(name, _)| name == wanted).unwrap().1
+        };
+        letters.iter().map(|letter| (said(letter, "code"), said(letter, "reason"))).collect()
+    }
+}
+
+#[test]
+fn an_mqtt_topic_conforms() {
+    let broker = brokers::Broker::new();
+    let mut settings = settings::Mqtt::at("127.0.0.1", broker.port);
+    settings.topics = vec!["ephor/in/#".to_owned()];
+    // A broker keeps nothing for a session that was never there.
+    drop(broker.listen("dead", "ephor/dead"));
+    runtime().block_on(async {
+        drop(mqtt::Input::new(&settings).open().await.unwrap());
+        conforms(&Topics { broker, settings }).await;
+    });
 }

@@ -1,8 +1,9 @@
 //! Reports over a real MQTT broker are governed once, and recorded events reach it, whatever is killed in between.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
-#![expect(clippy::wildcard_enum_match_arm, reason = "a test waits for one packet among all")]
 
+mod brokers;
+mod certified;
 #[expect(dead_code, reason = "each test uses its part")]
 mod cli;
 mod installed;
@@ -10,125 +11,17 @@ mod installed;
 mod served;
 
 use std::collections::BTreeMap;
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rumqttc::Outgoing;
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, Publish};
-use rumqttc::v5::{Client, Connection, Event, MqttOptions};
+use brokers::{Broker, Listener};
+use certified::certificates;
+use cli::Desk;
+use rumqttc::v5::mqttbytes::v5::Publish;
 use serde_json::Value;
-use served::Served;
-
-/// A broker of this test's own, which keeps on disk what it has acknowledged.
-struct Broker {
-    dir: tempfile::TempDir,
-    port: u16,
-    child: Child,
-}
-
-impl Broker {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let settings = format!(
-            "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {}/\nautosave_interval 1\n\
-             max_queued_messages 0\nmax_inflight_messages 200\nuser root\n",
-            dir.path().display()
-        );
-        std::fs::write(dir.path().join("mosquitto.conf"), settings).unwrap();
-        let child = start(&dir, port);
-        Self { dir, port, child }
-    }
-
-    /// Ends it in an orderly way and starts it again on what it kept.
-    fn restart(&mut self) {
-        let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
-        assert!(told.success());
-        self.child.wait().unwrap();
-        self.child = start(&self.dir, self.port);
-    }
-
-    fn client(&self, name: &str) -> (Client, Connection) {
-        let mut options = MqttOptions::new(name, "127.0.0.1", self.port);
-        options.set_clean_start(false).set_session_expiry_interval(Some(600)).set_keep_alive(Duration::from_secs(30));
-        options.set_max_packet_size(Some(4 << 20)).set_receive_maximum(Some(1_000));
-        Client::new(options, 10_000)
-    }
-
-    /// Publishes lines in their order; comes back when the broker has them all.
-    fn publish(&self, topic: &str, lines: &[String]) {
-        let (client, mut connection) = self.client("engine");
-        let mut left = lines.len();
-        for part in lines.chunks(1_000) {
-            for line in part {
-                client.publish(topic, QoS::AtLeastOnce, false, line.clone()).unwrap();
-            }
-            let mut here = part.len();
-            while here > 0 {
-                if let Event::Incoming(Packet::PubAck(_)) = connection.recv().unwrap().unwrap() {
-                    here -= 1;
-                }
-            }
-            left -= part.len();
-        }
-        assert_eq!(left, 0);
-        client.disconnect().unwrap();
-        while !matches!(connection.recv(), Err(_) | Ok(Err(_) | Ok(Event::Outgoing(Outgoing::Disconnect)))) {}
-    }
-
-    /// Listens on topics from now on, in a session of this name.
-    fn listen(&self, name: &str, topic: &str) -> Listener {
-        let (client, mut connection) = self.client(name);
-        client.subscribe(topic, QoS::AtLeastOnce).unwrap();
-        // What a session was kept for comes before the answer.
-        let mut held = Vec::new();
-        loop {
-            match connection.recv().unwrap().unwrap() {
-                Event::Incoming(Packet::Publish(publish)) => held.push(publish),
-                Event::Incoming(Packet::SubAck(_)) => return Listener { _client: client, connection, held },
-                _ => {}
-            }
-        }
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        // It may have ended already.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-fn start(dir: &tempfile::TempDir, port: u16) -> Child {
-    let program = installed::program("usr/sbin/mosquitto", "mosquitto");
-    let mut command = Command::new(program);
-    command.arg("-c").arg(dir.path().join("mosquitto.conf")).stdout(Stdio::null()).stderr(Stdio::null());
-    let child = command.spawn().unwrap();
-    until(|| TcpStream::connect(("127.0.0.1", port)).is_ok());
-    child
-}
-
-struct Listener {
-    _client: Client,
-    connection: Connection,
-    held: Vec<Publish>,
-}
-
-impl Listener {
-    /// Messages until none has come for a while.
-    fn messages(&mut self, silence: Duration) -> Vec<Publish> {
-        let mut found = std::mem::take(&mut self.held);
-        while let Ok(event) = self.connection.recv_timeout(silence) {
-            if let Ok(Event::Incoming(Packet::Publish(publish))) = event {
-                found.push(publish);
-            }
-        }
-        found
-    }
-}
+use served::{Served, key_of};
 
 #[track_caller]
 fn until(what: impl Fn() -> bool) {
@@ -263,6 +156,51 @@ fn a_broker_that_is_away_stops_no_order_and_is_named_by_readiness() {
     });
     assert_eq!(service.post("/v1/orders/check", &order).0, 200);
     broker.child.wait().unwrap();
-    broker.child = start(&broker.dir, broker.port);
+    broker.start();
     until(|| service.get("/readyz").0 == 200);
+}
+
+#[test]
+fn over_tls_with_a_password_reports_come_in_from_a_broker_that_the_authority_has_signed() {
+    let broker = Broker::with(|dir| {
+        certificates(dir, &["server"]);
+        let file = |name: &str| dir.join(name).display().to_string();
+        let password = installed::program("usr/bin/mosquitto_passwd", "mosquitto");
+        let made = Command::new(password).args(["-c", "-b", &file("users"), "ephor", "open-sesame"]).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let (certificate, key, users) = (file("server.pem"), file("server.key"), file("users"));
+        format!("certfile {certificate}\nkeyfile {key}\nallow_anonymous false\npassword_file {users}\n")
+    });
+    let desk = Desk::new();
+    let secret = desk.write("password", "open-sesame\n");
+    std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
+    let (port, theirs) = (broker.port, tempfile::tempdir().unwrap());
+    certificates(theirs.path(), &[]);
+    let settings = |ca: &Path, more: &str| {
+        format!(
+            "[[bus.mqtt]]\nname = \"desk\"\nhost = \"127.0.0.1\"\nport = {port}\ntopics = [\"ephor/in/#\"]\n\
+             username = \"ephor\"\npassword_file = \"password\"\n{more}tls_ca = {ca:?}\n"
+        )
+    };
+    let ours = broker.path("ca.pem");
+    desk.write("ephor.toml", settings(&theirs.path().join("ca.pem"), ""));
+    let key = key_of(&desk, "desk", "admin");
+    let mut service = Served::at(desk, key.clone(), &[]);
+    until(|| service.stderr().contains("invalid peer certificate"));
+    service.signal("TERM");
+    assert_eq!(service.ended(), Some(0));
+    let desk = service.into_desk();
+    desk.write("ephor.toml", settings(&ours, ""));
+    let service = Served::at(desk, key, &[]);
+    until(|| service.get("/readyz").0 == 200);
+    let url = format!("mqtts://127.0.0.1:{port}");
+    let file = service.desk.write("in.jsonl", demo()[..20].join("\n"));
+    let said = service.desk.run(&["feed", "--to", &url, file.to_str().unwrap()]).ended(0);
+    assert!(said.out.starts_with("20 lines sent"), "{said:?}");
+    until(|| service.get("/v1/events?limit=1000").1.to_string().contains("StrategyRegistered"));
+    assert!(!service.stderr().contains("sesame"), "{}", service.stderr());
+    // Without its authority in the settings nobody knows whom to trust.
+    service.desk.write("ephor.toml", "");
+    let said = service.desk.run(&["feed", "--to", &url, file.to_str().unwrap()]).ended(3);
+    assert!(said.err.contains("tls_ca"), "{said:?}");
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod certified;
 #[expect(dead_code, reason = "each test uses its part")]
 mod cli;
 mod installed;
@@ -9,12 +10,14 @@ mod installed;
 mod servers;
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use certified::certificates;
 use cli::{Desk, Said};
-use serde_json::json;
+use ct_codecs::{Base64UrlSafeNoPadding, Encoder};
+use nkeys::KeyPair;
+use serde_json::{Value, json};
 use servers::Nats;
 
 fn status(desk: &Desk, nats: &Nats, url: &str, more: &str) -> Said {
@@ -64,28 +67,71 @@ fn a_password_a_token_and_an_nkey_open_the_door_and_nothing_else_does() {
     }
 }
 
-/// A certificate authority, the server's certificate and a client's, as PEM files.
-fn certificates(dir: &Path) {
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    std::fs::write(dir.join("ca.pem"), authority.pem()).unwrap();
-    for name in ["server", "client"] {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &authority).unwrap();
-        std::fs::write(dir.join(format!("{name}.pem")), certificate.pem()).unwrap();
-        let path = dir.join(format!("{name}.key"));
-        std::fs::write(&path, key.serialize_pem()).unwrap();
-        std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
-    }
+/// A token as NATS makes them: claims of whoever signs about somebody.
+fn claims(issuer: &KeyPair, subject: &KeyPair, nats: &Value) -> String {
+    let encode = |value: &Value| Base64UrlSafeNoPadding::encode_to_string(value.to_string()).unwrap();
+    let header = json!({ "typ": "JWT", "alg": "ed25519-nkey" });
+    let (iss, sub) = (issuer.public_key(), subject.public_key());
+    let claims = json!({ "jti": sub, "iat": 1_700_000_000, "iss": iss, "sub": sub, "name": "test", "nats": nats });
+    let signed = format!("{}.{}", encode(&header), encode(&claims));
+    let signature = issuer.sign(signed.as_bytes()).unwrap();
+    format!("{signed}.{}", Base64UrlSafeNoPadding::encode_to_string(signature).unwrap())
+}
+
+/// The file that a user is given: the token and the seed.
+fn credentials(token: &str, user: &KeyPair) -> String {
+    let seed = user.seed().unwrap();
+    format!(
+        "-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n\
+         -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+    )
+}
+
+#[test]
+fn a_credentials_file_opens_the_door_of_a_server_with_an_operator_and_a_strangers_does_not() {
+    let (operator, system, account) = (KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_account());
+    let limits = json!({
+        "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1, "leaf": -1,
+        "mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1,
+    });
+    let account_of = |subject: &KeyPair, limits: &Value| {
+        claims(&operator, subject, &json!({ "type": "account", "version": 2, "limits": limits }))
+    };
+    let mut without_streams = limits.clone();
+    without_streams["disk_storage"] = json!(0);
+    without_streams["mem_storage"] = json!(0);
+    let operator_token = claims(&operator, &operator, &json!({ "type": "operator", "version": 2 }));
+    let config = format!(
+        "operator: {operator_token}\nsystem_account: {}\nresolver: MEMORY\nresolver_preload: {{\n{}: {}\n{}: {}\n}}",
+        system.public_key(),
+        system.public_key(),
+        account_of(&system, &without_streams),
+        account.public_key(),
+        account_of(&account, &limits),
+    );
+    let (nats, desk) = (Nats::with(&config), Desk::new());
+    let auth = "auth = { creds = \"secret\" }\n";
+    let user = KeyPair::new_user();
+    let nobody = json!({ "type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1 });
+    secret(&desk, &credentials(&claims(&account, &user, &nobody), &user));
+    let said = status(&desk, &nats, "", auth).ended(1);
+    assert!(said.out.contains("EPHOR_IN"), "{said:?} {}", nats.log());
+    desk.run(&["bus", "setup"]).ended(0);
+    status(&desk, &nats, "", auth).ended(0);
+    status(&desk, &nats, "", "").ended(3);
+    // Of an account that the operator has not signed, and with a seed that is not the token's.
+    let (stranger, other) = (KeyPair::new_account(), KeyPair::new_user());
+    secret(&desk, &credentials(&claims(&stranger, &user, &nobody), &user));
+    status(&desk, &nats, "", auth).ended(3);
+    secret(&desk, &credentials(&claims(&account, &user, &nobody), &other));
+    let said = status(&desk, &nats, "", auth).ended(3);
+    assert!(!said.err.contains(&other.seed().unwrap()), "{said:?}");
 }
 
 #[test]
 fn tls_is_spoken_with_the_authority_and_the_certificate_of_the_settings() {
     let place = tempfile::tempdir().unwrap();
-    certificates(place.path());
+    certificates(place.path(), &["server", "client"]);
     let file = |name: &str| place.path().join(name).display().to_string();
     let config = format!(
         "tls {{ cert_file: {:?}, key_file: {:?}, ca_file: {:?}, verify: true }}",

@@ -262,7 +262,13 @@ fn a_bus_that_is_not_set_up_or_does_not_let_us_in_says_so_and_works_once_it_is()
     says("has no group ephor");
     let url = format!("redis://:open-sesame@127.0.0.1:{}", redis.port());
     let mut connection = redis::Client::open(url).unwrap().get_connection().unwrap();
-    cmd("XGROUP").arg(&["CREATE", KEY, "ephor", "0", "MKSTREAM"]).exec(&mut connection).unwrap();
+    let set_up = |args: &[&str]| ephor.desk.run(&[&["bus"], args].concat());
+    assert!(set_up(&["status"]).ended(1).out.contains("missing"));
+    assert!(set_up(&["setup", "--dry-run"]).ended(0).out.contains("would be created"));
+    let said = set_up(&["setup"]).ended(0).out;
+    assert!(said.contains(&format!("group ephor of {KEY}")) && said.contains("  created"), "{said}");
+    assert!(set_up(&["setup"]).ended(0).out.contains("as it should be"));
+    set_up(&["status"]).ended(0);
     cmd("XADD").arg(&[KEY, "*", "payload", "no json"]).exec(&mut connection).unwrap();
     eventually("it is read", || cmd("XLEN").arg("ephor:dead").query::<u64>(&mut connection).unwrap() == 1);
     assert!(!ephor.stderr().contains("sesame"), "{}", ephor.stderr());
@@ -306,4 +312,33 @@ fn over_tls_only_the_authority_that_it_is_told_of_is_believed() {
     desk.write("ephor.toml", settings(&authority));
     let _served = Served::at(desk, key, &[]);
     eventually("it is read", || redis.length("ephor:dead") == 1);
+}
+
+#[test]
+fn a_stream_of_events_that_is_deleted_or_begun_anew_gets_everything_once_more_and_never_a_part() {
+    let redis = Redis::new();
+    let served = serve(&redis, "keys = []\npublish = \"out\"\n");
+    let published = || {
+        let seqs: Vec<u64> = redis.entries("out").iter().map(|kept| kept.text("seq").parse().unwrap()).collect();
+        // Whenever one looks: from the first event on, without a gap.
+        assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
+        seqs.len()
+    };
+    let all_there = |strategy: &str| {
+        served.register(strategy);
+        let least = events(&served.desk).len();
+        eventually("everything is published", || published() >= least);
+    };
+    all_there("A");
+    let _: u64 = redis.ask(&["DEL", "out"]);
+    all_there("B");
+    assert!(served.stderr().contains("it was deleted or begun anew"), "{}", served.stderr());
+    // Somebody who reads it makes it again before Ephor has anything to add.
+    let _: u64 = redis.ask(&["DEL", "out"]);
+    let _: String = redis.ask(&["XGROUP", "CREATE", "out", "readers", "$", "MKSTREAM"]);
+    all_there("C");
+    // What others write to it is not gone past.
+    let _: String = redis.ask(&["XADD", "out", "*", "payload", "mine"]);
+    served.register("D");
+    eventually("it says so", || served.stderr().contains("or others write to it"));
 }

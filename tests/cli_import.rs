@@ -181,3 +181,33 @@ fn what_makes_no_sense_is_refused_before_anything_is_recorded() {
     }
     assert!(!desk.path("ephor-data").exists());
 }
+
+#[test]
+fn a_ccxt_fill_in_another_currency_goes_to_the_reject_file_and_one_with_its_fee_in_the_base_closes_to_the_cent() {
+    let desk = Desk::new();
+    desk.govern(
+        r#"{"type":"strategy","id":"r","ts":"2024-01-01T00:00:00Z","strategy_id":"A","initial_capital":"1000","currency":"USDT"}"#,
+    );
+    let trade = |id: u64, symbol: &str, side: &str, amount: &str, price: &str, fee: &str| {
+        format!(
+            r#"{{"id":"{id}","timestamp":{},"symbol":"{symbol}","side":"{side}","amount":{amount},"price":{price},"fee":{fee}}}"#,
+            1_704_150_000_000 + id
+        )
+    };
+    let lines = [
+        trade(1, "BTC/USDT", "buy", "1", "1000", r#"{"cost":0.001,"currency":"BTC"}"#),
+        trade(2, "BTC/EUR", "buy", "1", "900", "null"),
+        // All that there is: what the exchange has kept cannot be sold.
+        trade(3, "BTC/USDT", "sell", "0.999", "1100", r#"{"cost":1.0989,"currency":"USDT"}"#),
+    ];
+    let file = desk.write("trades.jsonl", lines.join("\n"));
+    let summary = import(&desk, &["--from", "ccxt", "--strategy", "A", file.to_str().unwrap()]);
+    assert_eq!((&summary["lines_recorded"], &summary["lines_rejected"]), (&json!(2), &json!(1)), "{summary}");
+    let rejected = std::fs::read_to_string(summary["rejects"].as_str().map(|path| desk.path(path)).unwrap()).unwrap();
+    assert!(rejected.contains("EUR is not the strategy's own, USDT") && rejected.contains("currency"), "{rejected}");
+    assert!(rejected.contains("BTC/EUR"), "all of the line is kept: {rejected}");
+    // Paid 1000, received 0.999 x 1100 - 1.0989; and flat.
+    let state = desk.run(&["state", "A", "--json"]).ended(0).json();
+    assert_eq!(summary["strategies"][0]["pnl"], json!("97.8011"), "{summary}");
+    assert_eq!(state["state"]["fills"]["books"]["BTC/USDT"][""]["lots"], json!([]), "{state}");
+}

@@ -107,7 +107,8 @@ fn whole() -> Vec<Value> {
         with(
             "fill",
             json!({"order_id": "o", "filled_at": "2026-01-01T00:00:00Z", "instrument": "X", "account": "c",
-                "side": "BUY", "qty": "1", "price": "2", "fee": "0.1", "fee_currency": "BNB", "fee_rate": "600",
+                "side": "BUY", "qty": "1", "price": "2", "currency": "USDT",
+                "fee": "0.1", "fee_currency": "BNB", "fee_rate": "600",
                 "netting": "Average"}),
         ),
         with("account", json!({"equity": "1", "currency": "USD", "leverage": "1", "open_positions": 0})),
@@ -179,6 +180,47 @@ fn references(value: &Value, found: &mut Vec<String>) {
         Value::Array(values) => values.iter().for_each(|value| references(value, found)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
+}
+
+/// The published meta-schema of AsyncAPI 3.0.0, out of its authors' own package, fetched once.
+fn meta_schema() -> PathBuf {
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("asyncapi");
+    let schema = place.join("node_modules/@asyncapi/specs/schemas/3.0.0.json");
+    if !schema.exists() {
+        let npm = match Command::new("npm").arg("--version").output() {
+            Ok(said) if said.status.success() => PathBuf::from("npm"),
+            _ => served::python("node", "tests/wire/node.txt").with_file_name("npm"),
+        };
+        std::fs::create_dir_all(&place).unwrap();
+        let path = std::env::join_paths(
+            npm.parent()
+                .map(Path::to_owned)
+                .into_iter()
+                .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+        );
+        let mut install = Command::new(&npm);
+        install.args(["install", "--no-audit", "--no-fund", "@asyncapi/specs@6.11.1"]);
+        let done = install.env("PATH", path.unwrap()).arg("--prefix").arg(&place).output().unwrap();
+        cli::Said::of(&done).ended(0);
+    }
+    schema
+}
+
+/// What is wrong with a document, by the meta-schema; empty where nothing is.
+fn misfit(document: &Value) -> String {
+    judge("schema", meta_schema().to_str().unwrap(), &format!("{document}\n")).trim().to_owned()
+}
+
+#[test]
+fn the_asyncapi_document_is_one_by_the_published_meta_schema() {
+    let document: Value = serde_json::from_str(&judge("yaml", "docs/wire/asyncapi.yaml", "")).unwrap();
+    assert_eq!(misfit(&document), "");
+    let mut wrong = document.clone();
+    wrong["operations"]["takeReports"]["action"] = json!("take");
+    assert!(misfit(&wrong).contains("'take' is not one of"), "{}", misfit(&wrong));
+    let mut wrong = document;
+    wrong["channels"]["reports"]["adress"] = json!("ephor.in");
+    assert_ne!(misfit(&wrong), "");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use actix::prelude::*;
-use ephor_events::{CheckpointError, Durability, EventLog, Head, Reader, StreamId, Version};
+use ephor_events::{CheckpointError, Durability, EventLog, Head, Reader, StreamId, Version, codec};
 use ephor_governance::gate::assess_kill;
 use ephor_governance::ids::StrategyId;
 use ephor_governance::units::Timestamp;
@@ -31,6 +31,7 @@ use crate::measures::Counters;
 use crate::reply::reply;
 use crate::request::Request;
 use crate::shard::{ApplyFn, DecideFn, Surroundings};
+use crate::strategy::same_content;
 use crate::system::{Change, Published, SystemActor, View};
 
 /// How the house is built.
@@ -298,8 +299,8 @@ impl Governor {
     }
 
     /// Turns away every order that is not `reduce_only` from now on, for this reason; `None` lets them through again.
-    /// For what has to be there beside the log and is not. Nothing is recorded of an order that is turned away, and an
-    /// order that was let through before stays so.
+    /// For what has to be there beside the log and is not. Nothing is recorded of an order that is turned away; one that
+    /// was decided before gets the answer that is recorded.
     pub fn hold(&self, why: Option<Arc<str>>) {
         *self.house.held.write().unwrap_or_else(PoisonError::into_inner) = why;
     }
@@ -311,11 +312,25 @@ impl Governor {
         held.clone().map(|why| Failure::Held { why })
     }
 
+    /// What stands in the log for this order, of this attempt or a later one: its answer, whatever is held back by now.
+    fn recorded_before(&self, request: &Request, attempt: u32) -> Result<Option<Recorded>, Failure> {
+        let Some((kind, id)) = request.command.key() else { return Ok(None) };
+        let stream = StreamId::new(request.strategy.as_str());
+        let Some(commit) = self.house.reader.find(&stream, kind as u8, &id)? else { return Ok(None) };
+        let (events, at) = (codec::decode_commit(&commit)?, Timestamp::from_nanos(commit.decided_at));
+        same_content(&events, &request.command, &id)?;
+        let recorded = Recorded::new(events, commit.version, at, commit.system).placed(commit.seq).as_repeat();
+        Ok(recorded.decision().is_some_and(|decision| decision.attempt >= attempt).then_some(recorded))
+    }
+
     fn send(&self, request: Arc<Request>, attempt: u32) -> Result<Sent, Failure> {
-        if let Some(failure) = self.held(&request) {
-            return Err(failure);
-        }
         let place = self.enter()?;
+        if let Some(failure) = self.held(&request) {
+            let recorded = self.recorded_before(&request, attempt)?.ok_or(failure)?;
+            let (reply, answer) = oneshot::channel();
+            crate::shard::answer(reply, Ok(recorded));
+            return Ok(Sent { answer, place });
+        }
         let gates = &self.house.gates;
         let gate = gates.get(shard_of(&request.strategy, gates.len())).ok_or(Failure::Stopped)?;
         let (reply, answer) = reply();

@@ -194,7 +194,7 @@ impl StrategyActor {
 
 /// An id that comes again must ask the same thing again: another order under an old id is a fault of the
 /// caller's, and the old answer would be wrong for it.
-fn same_content(recorded: &[Event], command: &Command, id: &SmolStr) -> Result<(), Failure> {
+pub(crate) fn same_content(recorded: &[Event], command: &Command, id: &SmolStr) -> Result<(), Failure> {
     let decision = recorded.iter().find_map(Event::decision);
     // With an approval comes a token, which the engine may show when it asks again, and need not.
     let token_free = decision.is_some_and(|decision| decision.attempt > 0 || approval::is_missing(decision));

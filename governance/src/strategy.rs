@@ -12,7 +12,7 @@ pub use state::{State, Totals, apply, evolve, rescaled};
 use crate::drift::Comparison;
 use crate::event::{ClosedTrade, Event, PauseCause, RecordedBaseline, Registration, Unattributed};
 use crate::fill::{Fill, Netting};
-use crate::ids::{Actor, SourceId, StrategyId, TokenId};
+use crate::ids::{Actor, Currency, SourceId, StrategyId, TokenId};
 use crate::maturity::Level;
 use crate::order::{Order, OrderReport, Signal};
 use crate::rejection::{Rejection, said};
@@ -117,6 +117,8 @@ pub enum Command {
         fill: Fill,
         /// How it is matched.
         netting: Netting,
+        /// What its price is counted in, where the source says: it has to be the strategy's own.
+        currency: Option<Currency>,
     },
     /// Keep what belongs to no strategy; for [`StrategyId::UNATTRIBUTED`] alone.
     RecordUnattributed(Unattributed),
@@ -169,7 +171,10 @@ impl Command {
                 let (order_id, by, reason) = (order_id.clone(), by.clone(), reason.clone());
                 Some(Self::DeclineOrder { order_id, by, reason })
             }
-            Event::FillRecorded { fill, netting } => Some(Self::RecordFill { fill: fill.clone(), netting: *netting }),
+            // What a price was counted in was the strategy's own, or there would be no event.
+            Event::FillRecorded { fill, netting } => {
+                Some(Self::RecordFill { fill: fill.clone(), netting: *netting, currency: None })
+            }
             Event::UnattributedReceived(received) => Some(Self::RecordUnattributed(received.clone())),
             Event::TokenChanged(token::Event::Used { .. } | token::Event::Expired { .. })
             | Event::AccountUpdated(_)
@@ -240,7 +245,10 @@ pub fn decide(
             vec![Event::OrderReported(report.clone())]
         }
         Command::CloseTrade(trade) => close_trade(state, trade, context)?,
-        Command::RecordFill { fill, netting } => fills::record(state, fill, *netting, context)?,
+        Command::RecordFill { fill, netting, currency } => {
+            counted_in_its_own(state, currency.as_ref())?;
+            fills::record(state, fill, *netting, context)?
+        }
         Command::Pause { by, reason } => {
             said("reason", reason)?;
             if state.pauses.contains_key(&PauseCause::Operator) {
@@ -350,16 +358,22 @@ fn check_order(
     Ok(events)
 }
 
+/// Results of different currencies cannot be added up, and no rate is guessed.
+fn counted_in_its_own(state: &State, currency: Option<&Currency>) -> Result<(), Rejection> {
+    let ours = state.registration.as_ref().map(|registration| &registration.currency);
+    match currency.zip(ours).filter(|(theirs, ours)| theirs != ours) {
+        Some((theirs, ours)) => Err(invalid("currency", format!("{theirs} is not the strategy's own, {ours}"))),
+        None => Ok(()),
+    }
+}
+
 fn close_trade(state: &State, trade: &Trade, context: &Context<'_>) -> Result<Vec<Event>, Rejection> {
     above_zero("qty", trade.qty)?;
     if trade.closed_at < trade.opened_at {
         return Err(invalid("closed_at", format!("{} is before opened_at {}", trade.closed_at, trade.opened_at)));
     }
     let registration = state.registration.as_ref();
-    if let Some((theirs, ours)) = trade.currency.as_ref().zip(registration.map(|r| &r.currency)).filter(|(a, b)| a != b)
-    {
-        return Err(invalid("currency", format!("{theirs} is not the strategy's own, {ours}")));
-    }
+    counted_in_its_own(state, trade.currency.as_ref())?;
     let multiplier = registration.map_or(Amount::ONE, |r| r.multiplier);
     let notional = trade.qty.times(trade.entry_price.abs()).and_then(|value| value.times(multiplier));
     let notional = notional.ok_or_else(|| invalid("qty", "qty x entry_price x multiplier does not fit"))?;

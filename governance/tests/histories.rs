@@ -188,7 +188,7 @@ pub(crate) fn strategy_command() -> impl Strategy<Value = Command> {
             (Metric::WinRate, rate), (Metric::ProfitFactor, 2.0 * rate), (Metric::AvgRr, rate), (Metric::Sharpe, rate),
         ]))),
         2 => any_report().prop_map(Command::ReportOrder),
-        6 => (any_fill(), any_netting()).prop_map(|(fill, netting)| Command::RecordFill { fill, netting }),
+        6 => (any_fill(), any_netting()).prop_map(|(fill, netting)| Command::RecordFill { fill, netting, currency: None }),
         1 => Just(Command::Pause { by: by(), reason: reason() }),
         2 => Just(Command::Resume { by: by(), reason: reason() }),
         2 => (level(), any::<bool>()).prop_map(move |(to, without_evidence)| Command::SetLevel {

@@ -41,7 +41,7 @@ fn costing(fill: Fill, fee: &str, currency: Option<&str>, rate: Option<&str>) ->
 }
 
 fn tell(world: &mut World, fill: &Fill, netting: Netting) -> Option<Trade> {
-    let events = world.tell(&Command::RecordFill { fill: fill.clone(), netting }).unwrap();
+    let events = world.tell(&Command::RecordFill { fill: fill.clone(), netting, currency: None }).unwrap();
     assert_eq!(events[0], Event::FillRecorded { fill: fill.clone(), netting });
     let closed: Vec<Trade> = events
         .iter()
@@ -53,7 +53,7 @@ fn tell(world: &mut World, fill: &Fill, netting: Netting) -> Option<Trade> {
 }
 
 fn refused(world: &World, fill: Fill) -> String {
-    match world.decide(&Command::RecordFill { fill, netting: Netting::Fifo }) {
+    match world.decide(&Command::RecordFill { fill, netting: Netting::Fifo, currency: None }) {
         Err(Rejection::InvalidField { field, problem }) => format!("{field}: {problem}"),
         other => panic!("{other:?}"),
     }
@@ -72,6 +72,21 @@ fn closes(netting: Netting, fills: &[Fill]) -> Vec<String> {
 
 fn numbered(fills: &[&str]) -> Vec<Fill> {
     (0..).zip(fills).map(|(at, text)| fill(at, text)).collect()
+}
+
+#[test]
+fn a_fill_counted_in_another_currency_is_refused() {
+    let mut world = World::registered();
+    let told = |currency: &str| Command::RecordFill {
+        fill: fill(1, "B 10 @ 100"),
+        netting: Netting::Fifo,
+        currency: Some(read(currency)),
+    };
+    let problem = "EUR is not the strategy's own, USD".to_owned();
+    assert_eq!(world.decide(&told("EUR")), Err(Rejection::InvalidField { field: "currency", problem }));
+    let events = world.tell(&told("USD")).unwrap();
+    // What is recorded is the same as where nothing was said.
+    assert_eq!(events, [Event::FillRecorded { fill: fill(1, "B 10 @ 100"), netting: Netting::Fifo }]);
 }
 
 #[test]
@@ -111,10 +126,14 @@ fn one_fill_gives_one_commit_with_all_that_follows() {
     let opened = Fill { order_id: Some(read("O-1")), ..fill(10, "B 10 @ 100") };
     tell(&mut world, &opened, Netting::Fifo);
     let closing = Fill { order_id: Some(read("O-2")), ..fill(20, "S 4 @ 90") };
-    let events = world.tell(&Command::RecordFill { fill: closing.clone(), netting: Netting::Fifo }).unwrap();
+    let events =
+        world.tell(&Command::RecordFill { fill: closing.clone(), netting: Netting::Fifo, currency: None }).unwrap();
     let names: Vec<&str> = events.iter().map(Event::name).collect();
     assert_eq!(names, ["FillRecorded", "TradeClosed", "HealthUpdated"]);
-    assert_eq!(Command::of(&events), Some(Command::RecordFill { fill: closing, netting: Netting::Fifo }));
+    assert_eq!(
+        Command::of(&events),
+        Some(Command::RecordFill { fill: closing, netting: Netting::Fifo, currency: None })
+    );
     let Event::TradeClosed(closed) = &events[1] else { panic!("{events:?}") };
     let trade = &closed.trade;
     assert_eq!((trade.id.as_str(), trade.order_id.as_ref().unwrap().as_str()), ("fill-20", "O-2"));
@@ -127,7 +146,7 @@ fn one_fill_gives_one_commit_with_all_that_follows() {
     }
     let demoted = (31..45).any(|at| {
         let fill = fill(at, "S 1 @ 90");
-        let events = world.tell(&Command::RecordFill { fill, netting: Netting::Fifo }).unwrap();
+        let events = world.tell(&Command::RecordFill { fill, netting: Netting::Fifo, currency: None }).unwrap();
         events.last().unwrap().name() == "MaturityTransitioned"
     });
     assert!(demoted, "a row of losses demotes, whoever netted them");
@@ -312,7 +331,10 @@ fn what_nobody_can_be_named_for_has_a_stream_that_takes_nothing_else() {
     let no_strategy = Err(Rejection::NoStrategy { name: "UNATTRIBUTED" });
     assert_eq!(world.decide(&Command::Register(registration())), no_strategy);
     assert_eq!(world.decide(&Command::CheckOrder { order: order("O-1"), attempt: 0 }), no_strategy);
-    assert_eq!(world.decide(&Command::RecordFill { fill: fill(0, "B 1 @ 1"), netting: Netting::Fifo }), no_strategy);
+    assert_eq!(
+        world.decide(&Command::RecordFill { fill: fill(0, "B 1 @ 1"), netting: Netting::Fifo, currency: None }),
+        no_strategy
+    );
     assert!("UNATTRIBUTED".parse::<StrategyId>().is_err());
     let elsewhere = World::registered().decide(&Command::RecordUnattributed(unattributed()));
     assert!(matches!(elsewhere, Err(Rejection::InvalidField { field: "strategy_id", .. })), "{elsewhere:?}");

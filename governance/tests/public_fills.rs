@@ -81,7 +81,7 @@ fn netted(netting: Netting) -> BTreeMap<String, Told> {
                 told.fills += 1;
                 told.rounded_off = told.rounded_off.plus(rounding(&fill, multiplier));
                 told.positions.insert(fill.instrument.to_string(), amount(text(&line, "position_qty")));
-                world.tell(&Command::RecordFill { fill: fill.clone(), netting }).unwrap();
+                world.tell(&Command::RecordFill { fill: fill.clone(), netting, currency: None }).unwrap();
                 let found = world.state.fills.position(&fill.instrument);
                 assert_eq!(found, told.positions[fill.instrument.as_str()], "{line}");
             }

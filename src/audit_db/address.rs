@@ -1,6 +1,6 @@
 //! Where the audit database is, as the settings say it: an address without a password.
 
-use std::net::IpAddr;
+use crate::settings::is_this_machine;
 
 /// The address of a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,8 +53,7 @@ impl Address {
     /// Whether nothing of the connection leaves this machine.
     #[must_use]
     pub fn is_local(&self) -> bool {
-        let loopback = self.host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
-        self.is_socket() || loopback || self.host == "localhost"
+        self.is_socket() || is_this_machine(&self.host)
     }
 
     /// Whether it is a socket in the file system.

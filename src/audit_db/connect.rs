@@ -45,6 +45,13 @@ impl Database {
         &self.settings
     }
 
+    /// The same, of which nobody minds how far it is behind.
+    #[must_use]
+    pub(super) fn whatever_the_lag(&self) -> Self {
+        let settings = AuditDatabase { lag_events_max: u64::MAX, ..self.settings.clone() };
+        Self { settings, address: self.address.clone() }
+    }
+
     /// How long a connection may take.
     #[must_use]
     pub const fn patience(&self) -> Duration {

@@ -7,6 +7,7 @@
 //! Invariants: every event up to the checkpoint is there, once; no password is ever shown.
 
 mod address;
+mod alongside;
 pub mod compare;
 mod connect;
 mod copy;
@@ -17,9 +18,10 @@ mod watch;
 use std::time::Duration;
 
 pub use address::Address;
+pub use alongside::Alongside;
 pub use connect::Database;
 pub use schema::{Migrated, migrate, start_again};
-pub use sink::{Sink, catch_up, checkpoint, log_identity};
+pub use sink::{Sink, Written, catch_up, checkpoint, log_identity};
 pub use watch::Watch;
 
 /// The name of the audit database as a component and as a follower.

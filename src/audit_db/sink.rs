@@ -3,6 +3,7 @@
 //!
 //! Invariants: rows go in only from the checkpoint on, and only while it stands where this sink has left it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ephor_events::envelope::Envelope;
@@ -12,11 +13,13 @@ use ephor_replay::passage::{Passage, Wanted};
 use futures::future::BoxFuture;
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
+use tokio::sync::watch;
 
 use super::schema::{TABLES, Table, missing};
 use super::{AuditDbError, Database, copy};
 use crate::canary::Fault;
 use crate::follow::Follower;
+use crate::telemetry::chain;
 
 /// How long a batch may take; beyond that the connection is given up, and the batch with it.
 const BATCH_TIMEOUT: Duration = Duration::from_mins(1);
@@ -45,6 +48,15 @@ pub(super) fn last_taken(found: Option<(String, u64)>, log: Option<&str>) -> Res
     }
 }
 
+/// How writing goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The last seq that is there, once that is known.
+    pub up_to: Option<u64>,
+    /// Why the last batch was not written; it is tried again.
+    pub wrong: Option<Arc<str>>,
+}
+
 /// Writes into the audit database.
 pub struct Sink {
     database: Database,
@@ -52,13 +64,20 @@ pub struct Sink {
     connection: Option<PgConnection>,
     log: Option<String>,
     at: u64,
+    written: watch::Sender<Written>,
 }
 
 impl Sink {
     /// Of a log. Nothing is connected yet.
     #[must_use]
-    pub const fn new(database: Database, reader: Reader) -> Self {
-        Self { database, reader, connection: None, log: None, at: 0 }
+    pub fn new(database: Database, reader: Reader) -> Self {
+        Self { database, reader, connection: None, log: None, at: 0, written: watch::Sender::default() }
+    }
+
+    /// How writing goes, from now on and as it changes.
+    #[must_use]
+    pub fn written(&self) -> watch::Receiver<Written> {
+        self.written.subscribe()
     }
 
     /// Connects, and says the last seq that is there.
@@ -76,6 +95,7 @@ impl Sink {
         self.at = last_taken(found, log.as_deref())?;
         self.connection = Some(connection);
         self.log = log;
+        self.written.send_modify(|written| written.up_to = Some(self.at));
         Ok(Seq(self.at))
     }
 
@@ -84,7 +104,18 @@ impl Sink {
     /// # Errors
     /// [`AuditDbError`]; then it has to begin again.
     pub async fn write(&mut self, events: &[Envelope]) -> Result<(), AuditDbError> {
+        let done = self.write_once(events).await;
+        let wrong = done.as_ref().err().map(|error| chain(error).into());
+        self.written.send_replace(Written { up_to: Some(self.at), wrong });
+        done
+    }
+
+    async fn write_once(&mut self, events: &[Envelope]) -> Result<(), AuditDbError> {
         let Some(last) = events.last().map(|envelope| envelope.seq.0) else { return Ok(()) };
+        if self.log.is_none() {
+            // It was empty when this began.
+            self.log = log_identity(&self.reader)?;
+        }
         // Given back only when all is well: a connection that was left in the middle is not used again.
         let (taken, log) = (self.connection.take(), self.log.clone());
         let (Some(mut connection), Some(log)) = (taken, log) else {

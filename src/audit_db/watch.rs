@@ -1,7 +1,8 @@
 //! Whether the audit database is there and close behind the log, asked all the time on a connection of its own.
 //!
-//! Where the database is required, what is wrong with it holds back new exposure at once, from the start on and until
-//! it is well: orders that only reduce pass, and nothing latches. The canary's component says the same.
+//! Where the database is required, what is wrong with it, or with writing to it, holds back new exposure at once, from
+//! the start on and until it is well: orders that only reduce pass, and nothing latches. The canary's component says the
+//! same.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use sqlx::postgres::PgConnection;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::sink::{checkpoint, last_taken, log_identity};
+use super::sink::{Written, checkpoint, last_taken, log_identity};
 use super::{AuditDbError, Database, NAME};
 use crate::canary::{self, Canary, Fault};
 use crate::telemetry::chain;
@@ -27,18 +28,20 @@ pub struct Watch {
     database: Database,
     governor: Governor,
     connection: Option<PgConnection>,
+    written: watch::Receiver<Written>,
     wrong: watch::Sender<Wrong>,
 }
 
 impl Watch {
-    /// Begins; where the database is required, new exposure is held back until it has answered.
+    /// Begins; where the database is required, new exposure is held back until it has answered. `written` is of whoever
+    /// writes to it.
     #[must_use]
-    pub fn begin(database: Database, governor: Governor) -> Self {
+    pub fn begin(database: Database, governor: Governor, written: watch::Receiver<Written>) -> Self {
         let wrong: Wrong = Some("the audit database has not been asked yet".into());
         if database.settings().required {
             governor.hold(wrong.clone());
         }
-        Self { database, governor, connection: None, wrong: watch::Sender::new(wrong) }
+        Self { database, governor, connection: None, written, wrong: watch::Sender::new(wrong) }
     }
 
     /// Has the canary check what this finds. A failure acts, as the policy says, only where the database is required.
@@ -57,16 +60,29 @@ impl Watch {
 
     /// Asks once.
     pub async fn look(&mut self) {
-        let found = self.ask().await;
-        self.say(found.err().map(|error| chain(&error).into()));
+        // Before the database is asked: that it answers says nothing of what could not be written.
+        let mut wrong = self.not_written();
+        if wrong.is_none() {
+            let asked = self.ask().await;
+            wrong = asked.err().map(|error| chain(&error).into()).or(self.not_written());
+        }
+        self.say(wrong);
     }
 
-    /// Asks all the time, until told to stop.
+    /// Why what was to be written last is not there, if it is not.
+    fn not_written(&self) -> Wrong {
+        self.written.borrow().wrong.clone()
+    }
+
+    /// Asks all the time, and at once where a batch could not be written, until told to stop.
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
+            let mut written = self.written.clone();
+            let was_well = self.not_written().is_none();
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(PAUSE) => {}
+                Ok(_) = written.wait_for(|written| written.wrong.is_none() != was_well) => {}
             }
             tokio::select! {
                 () = stop.cancelled() => return,

@@ -12,6 +12,7 @@ pub mod nats;
 pub mod outward;
 pub mod pump;
 pub mod redis;
+pub mod setup;
 mod start;
 mod status;
 
@@ -63,6 +64,17 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// Whether it is to be delivered again.
+    #[must_use]
+    pub const fn waits(&self) -> bool {
+        match self {
+            Self::Later(_) => true,
+            Self::Done | Self::Dead { .. } => false,
+        }
+    }
+}
+
 /// Why a bus does not work.
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
@@ -110,4 +122,9 @@ pub trait Source: Send {
 pub trait Inbound: Send + Sync {
     /// Connects and begins where the last one has left off.
     fn open(&self) -> BoxFuture<'_, Result<Box<dyn Source>, BusError>>;
+}
+
+/// Words for a header or a property: it ends with its line, and brokers hang up on what is not visible.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -9,9 +9,9 @@ use actix_web::web;
 use ephor_actors::{Failure, Recorded};
 use ephor_governance::rejection::Rejection;
 use ephor_governance::strategy::Command;
+use futures::StreamExt;
 use futures::future::{LocalBoxFuture, ready};
 use futures::stream::FuturesOrdered;
-use futures::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
 
 use super::{BusError, Delivery, Inbound, Outcome, Receipt, Source, Status};
@@ -22,6 +22,9 @@ use crate::keys::api::Role;
 use crate::serve::app::App;
 use crate::serve::intake;
 use crate::telemetry::chain;
+
+/// Messages are given back at the latest when they are one part in so many of what may be under way.
+const SETTLED_SHARE: usize = 4;
 
 /// What became of one message, and how often its reports had been recorded before.
 struct Settled {
@@ -41,15 +44,33 @@ pub struct Pump {
     has_settled: bool,
 }
 
-/// Answers that are still to come, in the order of their messages.
-type UnderWay = FuturesOrdered<LocalBoxFuture<'static, Settled>>;
+/// Messages on their way through, in their order.
+#[derive(Default)]
+struct Flow {
+    /// Answers that are still to come.
+    under_way: FuturesOrdered<LocalBoxFuture<'static, Settled>>,
+    /// Those before them: what became of each, to be given back.
+    settled: Vec<Settled>,
+}
+
+impl Flow {
+    fn len(&self) -> usize {
+        self.under_way.len() + self.settled.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
 
 impl Pump {
     /// For a connection that is read as these settings say.
     #[must_use]
     pub fn new(app: web::Data<App>, settings: &crate::settings::Reading, status: Status) -> Self {
         let reading = Reading::new(settings, crate::store::now);
-        let (attempts_max, pending_max) = (settings.attempts_max.max(1), settings.pending_max.max(1));
+        let attempts_max = settings.attempts_max.max(1);
+        // The rest is for those who ask about orders; and what finds no place would have to come again.
+        let pending_max = settings.pending_max.min(app.settings.server.limits.in_flight / 2).max(1);
         Self { app, reading, attempts_max, pending_max, status, has_settled: false }
     }
 
@@ -86,13 +107,17 @@ impl Pump {
     }
 
     async fn take_all(&mut self, source: &mut dyn Source, stop: &CancellationToken) -> Result<(), BusError> {
-        let mut under_way = UnderWay::new();
+        let mut flow = Flow::default();
         let mut reading = true;
-        while reading || !under_way.is_empty() {
+        while reading || !flow.is_empty() {
+            let has_room = flow.len() < self.pending_max;
             let delivery = tokio::select! {
                 biased;
-                Some(settled) = under_way.next() => {
-                    self.settle(source, settled, &mut under_way).await?;
+                Some(settled) = flow.under_way.next() => {
+                    flow.settled.push(settled);
+                    if flow.settled.len() >= self.pending_max / SETTLED_SHARE {
+                        self.settle(source, &mut flow).await?;
+                    }
                     continue;
                 }
                 // What was taken is settled; the rest comes again.
@@ -100,32 +125,29 @@ impl Pump {
                     reading = false;
                     continue;
                 }
-                delivery = source.next(), if reading && under_way.len() < self.pending_max => delivery?,
+                delivery = source.next(), if reading && has_room => delivery?,
+                // Whatever is there is asked first: to settle may mean to wait for the transport.
+                () = ready(()), if !flow.settled.is_empty() => {
+                    self.settle(source, &mut flow).await?;
+                    continue;
+                }
             };
             match delivery {
-                Some(delivery) => self.take(source, delivery, &mut under_way).await?,
+                Some(delivery) => self.take(source, delivery, &mut flow).await?,
                 None => reading = false,
             }
         }
         Ok(())
     }
 
-    /// Settles a message, and with it all behind it that are ready.
-    async fn settle(
-        &mut self,
-        source: &mut dyn Source,
-        first: Settled,
-        under_way: &mut UnderWay,
-    ) -> Result<(), BusError> {
-        let mut settled = vec![first];
-        while let Some(next) = under_way.next().now_or_never().flatten() {
-            settled.push(next);
-        }
-        source.settle(settled.iter().map(|one| (one.receipt, one.outcome.clone())).collect()).await?;
+    /// Gives back what became of all that are answered.
+    async fn settle(&mut self, source: &mut dyn Source, flow: &mut Flow) -> Result<(), BusError> {
+        let outcomes = flow.settled.iter().map(|one| (one.receipt, one.outcome.clone()));
+        source.settle(outcomes.collect()).await?;
         self.has_settled = true;
-        for Settled { outcome, repeated, .. } in &settled {
+        for Settled { outcome, repeated, .. } in flow.settled.drain(..) {
             match outcome {
-                Outcome::Done => self.status.took(1, u64::from(*repeated)),
+                Outcome::Done => self.status.took(1, u64::from(repeated)),
                 Outcome::Later(_) => self.status.left(),
                 Outcome::Dead { code, reason } => {
                     tracing::warn!(bus = %self.status.name(), code, reason, "a message was put apart");
@@ -136,19 +158,14 @@ impl Pump {
         Ok(())
     }
 
-    async fn settle_all(&mut self, source: &mut dyn Source, under_way: &mut UnderWay) -> Result<(), BusError> {
-        while let Some(settled) = under_way.next().await {
-            self.settle(source, settled, under_way).await?;
+    async fn settle_all(&mut self, source: &mut dyn Source, flow: &mut Flow) -> Result<(), BusError> {
+        while let Some(settled) = flow.under_way.next().await {
+            flow.settled.push(settled);
         }
-        Ok(())
+        if flow.settled.is_empty() { Ok(()) } else { self.settle(source, flow).await }
     }
 
-    async fn take(
-        &mut self,
-        source: &mut dyn Source,
-        delivery: Delivery,
-        under_way: &mut UnderWay,
-    ) -> Result<(), BusError> {
+    async fn take(&mut self, source: &mut dyn Source, delivery: Delivery, flow: &mut Flow) -> Result<(), BusError> {
         let Delivery { receipt, place, subject, headers, payload, attempt } = delivery;
         self.app.arrived(self.status.name());
         if attempt <= 1 {
@@ -159,7 +176,7 @@ impl Pump {
             Ok(told) => told,
             Err(refusal) => {
                 let outcome = dead(&refusal, &place);
-                under_way.push_back(Box::pin(ready(Settled { receipt, outcome, repeated: false })));
+                flow.under_way.push_back(Box::pin(ready(Settled { receipt, outcome, repeated: false })));
                 return Ok(());
             }
         };
@@ -171,23 +188,30 @@ impl Pump {
             let alone = stands_alone(&entry);
             if alone {
                 // What stands before it must be recorded before it is looked at.
-                self.settle_all(source, under_way).await?;
+                self.settle_all(source, flow).await?;
             }
             let answer = self.ask(entry).await;
             answers.push(if alone { Box::pin(ready(answer.await)) } else { answer });
         }
         let attempts_max = self.attempts_max;
-        under_way.push_back(Box::pin(async move {
-            let answers = futures::future::join_all(answers).await;
-            let repeated = !answers.is_empty() && answers.iter().flatten().all(|recorded| recorded.repeat);
-            let failed = answers.into_iter().filter_map(Result::err);
-            let mut outcomes = failed.filter_map(|failure| became_of(failure, attempt, attempts_max, &place));
-            // While one of its reports may still be taken, all come again: those that were taken count once.
-            let first = outcomes.next();
-            let waits = |outcome: &Outcome| matches!(outcome, Outcome::Later(_));
-            let outcome =
-                first.as_ref().filter(|first| waits(first)).cloned().or_else(|| outcomes.find(waits)).or(first);
-            Settled { receipt, outcome: outcome.unwrap_or(Outcome::Done), repeated }
+        flow.under_way.push_back(Box::pin(async move {
+            let (mut outcome, mut repeated) = (Outcome::Done, !answers.is_empty());
+            // They were asked in their order, and are answered in it.
+            for answer in answers {
+                match answer.await {
+                    Ok(recorded) => repeated &= recorded.repeat,
+                    // While one of its reports may still be taken, all come again: those that were taken count once.
+                    Err(failure) if !outcome.waits() => {
+                        if let Some(became) = became_of(failure, attempt, attempts_max, &place)
+                            && (outcome == Outcome::Done || became.waits())
+                        {
+                            outcome = became;
+                        }
+                    }
+                    Err(_) => {}
+                }
+            }
+            Settled { receipt, outcome, repeated }
         }));
         Ok(())
     }

@@ -100,8 +100,8 @@ impl Buses {
         if let Some(halt) = redis::Halt::new(server, &session.governor, taken) {
             self.tell(format_smolstr!("bus:{name}:halt"), Box::new(halt));
         }
-        if let Some(publish) = redis::Publish::new(server, &session.governor) {
-            self.tell(format_smolstr!("bus:{name}:publish"), Box::new(publish));
+        if let Some(events) = redis::Events::new(server, &session.governor) {
+            self.tell(format_smolstr!("bus:{name}:publish"), Box::new(events));
         }
         let clock = redis::Clock::new(redis::Server::new(server), offset_max);
         self.checked.push((format_smolstr!("clock:{name}"), clock));

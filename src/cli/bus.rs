@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::print::{self, BOLD, DIM, GOOD, WARN, styled};
 use super::{CliError, Exit, Global};
-use crate::bus::nats::{Done, Step, look, set_up};
+use crate::bus;
+use crate::bus::setup::{Done, Step};
 use crate::settings::Settings;
 use crate::store::block_on;
 
@@ -23,10 +24,10 @@ enum Act {
     Status(Status),
 }
 
-/// Make streams and consumers as the settings say, or bring them up to date
+/// Make streams, consumers and groups as the settings say, or bring them up to date
 #[derive(clap::Args)]
 #[command(
-    after_help = "Asks every [[bus.nats]] of the settings. What the settings do not speak of stays as it is.\n\n\
+    after_help = "Asks every [[bus.nats]] and [[bus.redis]] of the settings. What the settings do not speak of stays as it is.\n\n\
                         Example: ephor bus setup --dry-run"
 )]
 struct Setup {
@@ -42,40 +43,59 @@ struct Status {}
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
     let settings = Settings::load(global.config.as_deref(), &[])?;
-    let servers = &settings.bus.nats;
-    if servers.is_empty() {
-        return Err(CliError::usage("the settings name no [[bus.nats]]: there is nothing to set up or to look at"));
+    let (nats, redis) = (&settings.bus.nats, &settings.bus.redis);
+    if nats.is_empty() && redis.is_empty() {
+        let problem =
+            "the settings name no [[bus.nats]] and no [[bus.redis]]: there is nothing to set up or to look at";
+        return Err(CliError::usage(problem));
     }
     drop(rustls::crypto::ring::default_provider().install_default());
     block_on(async {
-        let mut exit = Exit::Done;
-        for server in servers {
-            match &args.act {
-                Act::Setup(setup) => {
-                    for step in set_up(server, setup.dry_run).await? {
-                        if global.json {
-                            print::json(&shown(&server.name, &step, setup.dry_run))?;
-                        } else {
-                            print::out(told(&server.name, &step, setup.dry_run))?;
-                        }
-                    }
+        match &args.act {
+            Act::Setup(Setup { dry_run }) => {
+                for server in nats {
+                    say_steps(global, &server.name, &bus::nats::set_up(server, *dry_run).await?, *dry_run)?;
                 }
-                Act::Status(Status {}) => {
-                    for (what, found) in look(server).await? {
-                        if found.get("missing").is_some() {
-                            exit = Exit::Found;
-                        }
-                        if global.json {
-                            print::json(&json!({ "bus": server.name, "what": what, "found": found }))?;
-                        } else {
-                            print::out(format_args!("{}  {}  {}\n", server.name, styled(BOLD, what), listed(&found)))?;
-                        }
-                    }
+                for server in redis {
+                    say_steps(global, &server.name, &bus::redis::set_up(server, *dry_run).await?, *dry_run)?;
                 }
+                Ok(Exit::Done)
+            }
+            Act::Status(Status {}) => {
+                let mut is_missing = false;
+                for server in nats {
+                    is_missing |= say_found(global, &server.name, &bus::nats::look(server).await?)?;
+                }
+                for server in redis {
+                    is_missing |= say_found(global, &server.name, &bus::redis::look(server).await?)?;
+                }
+                Ok(if is_missing { Exit::Found } else { Exit::Done })
             }
         }
-        Ok(exit)
     })
+}
+
+fn say_steps(global: &Global, server: &str, steps: &[Step], dry_run: bool) -> Result<(), CliError> {
+    for step in steps {
+        if global.json {
+            print::json(&shown(server, step, dry_run))?;
+        } else {
+            print::out(told(server, step, dry_run))?;
+        }
+    }
+    Ok(())
+}
+
+/// Says what there is; gives whether something is missing.
+fn say_found(global: &Global, server: &str, found: &[(String, Value)]) -> Result<bool, CliError> {
+    for (what, found) in found {
+        if global.json {
+            print::json(&json!({ "bus": server, "what": what, "found": found }))?;
+        } else {
+            print::out(format_args!("{server}  {}  {}\n", styled(BOLD, what), listed(found)))?;
+        }
+    }
+    Ok(found.iter().any(|(_, found)| found.get("missing").is_some()))
 }
 
 fn shown(server: &str, step: &Step, dry_run: bool) -> Value {

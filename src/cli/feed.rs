@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ephor_actors::{Failure, Recorded};
-use ephor_events::Seq;
+use ephor_events::{Reader, Seq};
 use ephor_governance::rejection::Rejection;
 use ephor_governance::strategy::Command;
 use ephor_governance::units::Timestamp;
@@ -24,6 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::CliError;
 use super::rejects::{Raw, Rejects};
+use crate::audit_db::Alongside;
 use crate::formats::{Reading, recorded};
 use crate::input::{Asked, Entry, Input, Line, Lines, Refusal};
 use crate::store::{IN_FLIGHT_MAX, Session, bytes_bar};
@@ -126,6 +127,20 @@ pub(super) struct Feed<'a> {
     pub(super) reader: Reading,
     /// Whether it ends at the first line that cannot be taken.
     pub(super) strict: bool,
+    /// A database that it must not leave behind.
+    pub(super) alongside: Option<&'a mut Alongside>,
+}
+
+/// The next line, once whoever is written to has kept up.
+async fn next_of(
+    incoming: &mut mpsc::Receiver<Incoming>,
+    alongside: Option<&mut Alongside>,
+    reader: &Reader,
+) -> Option<Incoming> {
+    if let Some(alongside) = alongside {
+        alongside.keeps_up(reader).await;
+    }
+    incoming.recv().await
 }
 
 /// Feeds an input to the governor.
@@ -133,7 +148,7 @@ pub(super) struct Feed<'a> {
 /// # Errors
 /// What could not be read, recorded or written; what was answered before is recorded.
 pub(super) async fn feed(session: &Session, feed: Feed<'_>, rejects: &mut Rejects) -> Result<Fed, CliError> {
-    let Feed { input, path, reader, strict } = feed;
+    let Feed { input, path, reader, strict, mut alongside } = feed;
     let (to, mut incoming) = mpsc::channel(LINES_AHEAD);
     let (size, position) = (input.size, input.read.clone());
     let reading = std::thread::Builder::new().name("input".to_owned()).spawn(move || read_all(input, reader, &to));
@@ -163,7 +178,8 @@ pub(super) async fn feed(session: &Session, feed: Feed<'_>, rejects: &mut Reject
                 ends |= tally.settle(&raw, outcome)?;
                 continue;
             }
-            item = incoming.recv(), if !ends && under_way.len() < window => item,
+            item = next_of(&mut incoming, alongside.as_deref_mut(), session.governor.reader()),
+                if !ends && under_way.len() < window => item,
             _ = tick.tick(), if !ends => {
                 bar.set_position(position.load(std::sync::atomic::Ordering::Relaxed));
                 continue;

@@ -11,7 +11,7 @@ use super::print::{self, BAD, WARN, styled};
 use super::rejects::Rejects;
 use super::summary::{Counts, Summary};
 use super::{CliError, Exit, Global};
-use crate::audit_db::{self, Database, Sink};
+use crate::audit_db::{self, Alongside, Database, Sink};
 use crate::formats::Reading;
 use crate::input::{self, Input};
 use crate::settings::{self, Settings};
@@ -69,12 +69,19 @@ pub(super) fn govern(global: &Global, stream: Stream<'_>, started: Instant) -> R
     let database = Database::of(&settings.audit.database)?;
     drop(rustls::crypto::ring::default_provider().install_default());
     let (fed, summary) = store::govern(global, terms, async |session| {
+        let mut alongside = None;
         if let Some(database) = database.as_ref().filter(|database| database.settings().required) {
             database.connect().await?;
+            alongside = Some(Alongside::begin(database, &session.governor).await);
         }
         let mut rejects = Rejects::begin(rejects, &global.data, path)?;
         let before = session.governor.reader().head();
-        let fed = feed::feed(&session, feed::Feed { input, path, reader, strict }, &mut rejects).await?;
+        let given = feed::Feed { input, path, reader, strict, alongside: alongside.as_mut() };
+        let fed = feed::feed(&session, given, &mut rejects).await;
+        if let Some(alongside) = alongside {
+            alongside.end().await;
+        }
+        let fed = fed?;
         let head = session.governor.reader().head();
         let counts = Counts {
             lines: fed.lines,

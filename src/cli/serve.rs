@@ -60,8 +60,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
                 let sink = Sink::new(database.clone(), governor.reader().clone());
                 let required = database.settings().required;
                 let status = if required { Status::new(audit_db::NAME) } else { Status::spare(audit_db::NAME) };
+                let written = sink.written();
                 buses.tell_unchecked(status, Box::new(sink));
-                Watch::begin(database, governor.clone())
+                Watch::begin(database, governor.clone(), written)
             });
             let (governed, canary) = wake(session, &to_serve, &global.data, &buses, audit.as_mut(), started).await?;
             let stop = CancellationToken::new();

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use ephor_governance::fill::Fill;
-use ephor_governance::ids::SourceId;
+use ephor_governance::ids::{Currency, IdError, InstrumentId, SourceId};
 use ephor_governance::order::{OrderReport, OrderStatus, Side};
 use ephor_governance::units::Timestamp;
 
@@ -67,9 +67,14 @@ pub(super) fn read(payload: &[u8], now: fn() -> Timestamp, take: Take<'_>) -> Re
     let client_order_id: Option<SourceId> = order.id("client_order_id")?;
     let account: Option<SourceId> = update.id("account_id")?;
     let order_id: SourceId = required("id", order.id("id"))?;
-    let instrument = required("symbol", order.id("symbol"))?;
+    let instrument: InstrumentId = required("symbol", order.id("symbol"))?;
+    // A coin is quoted in what stands behind the slash.
+    let quoted_in = instrument.as_str().split_once('/').map(|(_, quote)| quote.parse());
+    let currency: Option<Currency> = quoted_in
+        .transpose()
+        .map_err(|error: IdError| Refusal::field(Code::FieldMalformed, "symbol", error.to_string()))?;
     let what = if status == OrderStatus::Filled {
-        What::Fill(Fill {
+        let fill = Fill {
             id: required("execution_id", update.id("execution_id"))?,
             instrument,
             account: update.id("account_id")?,
@@ -79,7 +84,8 @@ pub(super) fn read(payload: &[u8], now: fn() -> Timestamp, take: Take<'_>) -> Re
             price: required("price", update.amount("price", Range::Any))?,
             fee: None,
             at,
-        })
+        };
+        What::Fill { fill, currency }
     } else {
         What::Order(OrderReport {
             id: composed("id", &[order_id.as_str(), &event])?,

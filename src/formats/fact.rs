@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use ephor_governance::event::Account;
 use ephor_governance::fill::Fill;
-use ephor_governance::ids::{SourceId, StrategyId};
+use ephor_governance::ids::{Currency, SourceId, StrategyId};
 use ephor_governance::order::OrderReport;
 use ephor_governance::trade::Trade;
 use ephor_governance::units::Timestamp;
@@ -32,7 +32,7 @@ impl Fact {
     pub(super) fn trace(&self) -> Option<SmolStr> {
         let order = match &self.what {
             What::Trade(trade) => trade.order_id.as_ref(),
-            What::Fill(fill) => fill.order_id.as_ref(),
+            What::Fill { fill, .. } => fill.order_id.as_ref(),
             What::Order(report) => report.order_id.as_ref(),
             What::Account(_) => None,
         };
@@ -46,7 +46,12 @@ pub(super) enum What {
     /// A round trip ended.
     Trade(Trade),
     /// An order was executed, wholly or in part.
-    Fill(Fill),
+    Fill {
+        /// The execution.
+        fill: Fill,
+        /// What its price is counted in, where the source says.
+        currency: Option<Currency>,
+    },
     /// A venue reported on an order.
     Order(OrderReport),
     /// An account stands so now; it is no strategy's.

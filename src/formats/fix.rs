@@ -49,17 +49,20 @@ pub(super) fn read(payload: &[u8], now: fn() -> Timestamp, take: Take<'_>) -> Re
     let account: Option<SourceId> = frame.id(1, "Account(1)")?;
     let order_id = client_order_id.clone().or(frame.id(37, "OrderID(37)")?);
     let what = match status {
-        None => What::Fill(Fill {
-            id,
-            instrument: instrument(&frame)?,
-            account: frame.id(1, "Account(1)")?,
-            order_id,
-            side: side(frame.required(54, "Side(54)")?)?,
-            qty: frame.amount(32, "LastQty(32)", Range::AboveZero)?,
-            price: frame.amount(31, "LastPx(31)", Range::Any)?,
-            fee: fee(&frame)?,
-            at,
-        }),
+        None => {
+            let fill = Fill {
+                id,
+                instrument: instrument(&frame)?,
+                account: frame.id(1, "Account(1)")?,
+                order_id,
+                side: side(frame.required(54, "Side(54)")?)?,
+                qty: frame.amount(32, "LastQty(32)", Range::AboveZero)?,
+                price: frame.amount(31, "LastPx(31)", Range::Any)?,
+                fee: fee(&frame)?,
+                at,
+            };
+            What::Fill { fill, currency: currency(&frame)? }
+        }
         Some(status) => What::Order(OrderReport {
             id,
             instrument: instrument(&frame)?,
@@ -128,6 +131,19 @@ fn instrument(frame: &Frame<'_>) -> Result<InstrumentId, Refusal> {
         None => Cow::Borrowed(symbol),
     };
     named.parse().map_err(|error| Refusal::field(Code::FieldMalformed, "Symbol(55)", format!("{error}")))
+}
+
+/// What prices are counted in. Of a pair of currencies it is the second: 15 is then the one that is dealt.
+fn currency(frame: &Frame<'_>) -> Result<Option<Currency>, Refusal> {
+    let code = |text: &str| text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase());
+    let pair = frame.text(55, "Symbol(55)")?.and_then(|symbol| symbol.split_once('/'));
+    match pair.filter(|(base, quote)| code(base) && code(quote)) {
+        Some((_, quote)) => quote
+            .parse()
+            .map(Some)
+            .map_err(|error| Refusal::field(Code::FieldMalformed, "Symbol(55)", format!("{error}"))),
+        None => frame.id(15, "Currency(15)"),
+    }
 }
 
 /// A commission as an amount, or for each unit. As a percentage it is refused: versions disagree on what 5 means.

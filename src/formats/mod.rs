@@ -168,7 +168,9 @@ impl Reading {
         let command = match &fact.what {
             What::Account(account) => return Entry { ts, asked: Asked::Account(account.clone()) },
             What::Trade(trade) => Command::CloseTrade(trade.clone()),
-            What::Fill(fill) => Command::RecordFill { fill: fill.clone(), netting: self.netting },
+            What::Fill { fill, currency } => {
+                Command::RecordFill { fill: fill.clone(), netting: self.netting, currency: currency.clone() }
+            }
             What::Order(report) => Command::ReportOrder(report.clone()),
         };
         let (strategy, command) = match self.attribution.whose(fact, said) {
@@ -187,7 +189,7 @@ impl Reading {
     fn nobodys(&self, fact: &Fact, reason: String) -> Command {
         let (id, kind) = match &fact.what {
             What::Trade(trade) => (trade.id.clone(), "trade"),
-            What::Fill(fill) => (fill.id.clone(), "fill"),
+            What::Fill { fill, .. } => (fill.id.clone(), "fill"),
             What::Order(report) => (report.id.clone(), "order"),
             What::Account(account) => (account.id.clone(), "account"),
         };

@@ -35,7 +35,7 @@ impl Line {
 pub(super) fn line(fact: &Fact, strategy: Option<&SmolStr>, netting: Netting) -> String {
     let line = match &fact.what {
         What::Trade(trade) => of_trade(trade),
-        What::Fill(fill) => of_fill(fill, netting),
+        What::Fill { fill, currency } => of_fill(fill, netting).maybe("currency", currency.as_ref()),
         What::Order(report) => of_report(report, fact),
         What::Account(account) => Line::new("account", &account.id, &fact.at)
             .with("equity", &account.equity)

@@ -274,6 +274,8 @@ pub struct Fill {
     pub qty: Decimal,
     /// At what price.
     pub price: Decimal,
+    /// What that is counted in; left out, the strategy's own, and no other is taken.
+    pub currency: Option<Id>,
     /// What it cost; below zero a rebate.
     pub fee: Option<Decimal>,
     /// What that is counted in; left out, the strategy's own.

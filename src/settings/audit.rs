@@ -21,6 +21,8 @@ pub struct AuditDatabase {
     pub url: Option<String>,
     /// A file that holds the password and that only its owner may read.
     pub password_file: Option<PathBuf>,
+    /// Whether another machine may be spoken to without TLS: something in between has it.
+    pub allow_plaintext: bool,
     /// Whether new exposure is blocked while the database cannot be reached or is too far behind.
     pub required: bool,
     /// Events written in one transaction, at most (the last commit may go beyond).
@@ -40,6 +42,7 @@ impl Default for AuditDatabase {
         Self {
             url: None,
             password_file: None,
+            allow_plaintext: false,
             required: false,
             batch_events: 2_048,
             connect_timeout_ms: 2_000,
@@ -58,6 +61,6 @@ pub enum AuditTls {
     VerifyFull,
     /// The certificate must be trusted.
     VerifyCa,
-    /// None: to this machine only.
+    /// None: to this machine only, unless `allow_plaintext` is set.
     Disable,
 }

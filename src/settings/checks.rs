@@ -4,9 +4,13 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
+use async_nats::ServerAddr;
 use ephor_snapshots::Spacing;
 
-use super::{AuditDatabase, AuditTls, Bus, Canary, Limits, Nats, Reading, Server, Settings, StreamLimits, Telemetry};
+use super::plaintext::in_plain_text;
+use super::{
+    AuditDatabase, AuditTls, Bus, Canary, Limits, Nats, NatsAuth, Reading, Server, Settings, StreamLimits, Telemetry,
+};
 use crate::audit_db::Address;
 
 /// A setting that cannot stand.
@@ -97,6 +101,12 @@ fn bus(bus: &Bus) -> Result<(), Unfit> {
         if broker.password_file.is_some() && broker.username.is_none() {
             return unfit("bus.mqtt.username", format!("{}: a password needs a user", broker.name));
         }
+        if broker.password_file.is_some()
+            && broker.tls_ca.is_none()
+            && let Some(problem) = in_plain_text(&broker.host, broker.allow_plaintext)
+        {
+            return unfit("bus.mqtt.password_file", format!("of {} {problem}", broker.name));
+        }
     }
     names("bus.nats", bus.nats.iter().map(|server| server.name.as_str()))?;
     bus.nats.iter().try_for_each(nats)?;
@@ -117,11 +127,23 @@ fn nats(server: &Nats) -> Result<(), Unfit> {
     if server.servers.is_empty() {
         return unfit("bus.nats.servers", "must name at least one server, such as nats://127.0.0.1:4222".to_owned());
     }
-    if server.servers.iter().any(|url| url.contains('@')) {
-        return unfit(
-            "bus.nats.servers",
-            format!("{}: an address holds no user and no password: auth does", server.name),
-        );
+    for url in &server.servers {
+        if url.contains('@') {
+            let problem = format!("{}: an address holds no user and no password: auth does", server.name);
+            return unfit("bus.nats.servers", problem);
+        }
+        let address = url.parse::<ServerAddr>();
+        let address =
+            address.map_err(|error| Unfit { field: "bus.nats.servers", problem: format!("{url}: {error}") })?;
+        // Of credentials and an nkey nothing secret is sent: what they sign is.
+        let is_told = matches!(server.auth, Some(NatsAuth::Token(_) | NatsAuth::UserPassword(_)));
+        if is_told
+            && server.tls.is_none()
+            && !address.tls_required()
+            && let Some(problem) = in_plain_text(address.host(), server.allow_plaintext)
+        {
+            return unfit("bus.nats.auth", format!("of {} {problem}", server.name));
+        }
     }
     if let Some(tls) = &server.tls
         && tls.certificate.is_some() != tls.key.is_some()
@@ -212,8 +234,11 @@ fn audit_database(database: &AuditDatabase) -> Result<(), Unfit> {
     };
     let unusable = |problem| Unfit { field: "audit.database.url", problem };
     let address = Address::parse(url).map_err(unusable)?;
-    if database.tls == AuditTls::Disable && !address.is_local() {
-        let problem = format!("{url} is another machine: set audit.database.tls to \"verify_full\" or \"verify_ca\"");
+    if database.tls == AuditTls::Disable && !address.is_local() && !database.allow_plaintext {
+        let problem = format!(
+            "{url} is another machine: set audit.database.tls to \"verify_full\" or \"verify_ca\", or \
+             audit.database.allow_plaintext where something in between has TLS"
+        );
         return unfit("audit.database.tls", problem);
     }
     Ok(())

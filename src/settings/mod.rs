@@ -11,6 +11,7 @@ mod canary;
 mod checks;
 mod mqtt;
 mod nats;
+mod plaintext;
 mod redis;
 mod rules;
 mod server;
@@ -33,6 +34,7 @@ pub use mqtt::Mqtt;
 pub use nats::{
     Discard, Nats, NatsAuth, NatsDead, NatsEvents, NatsInput, NatsOrders, NatsTls, Retention, StreamLimits,
 };
+pub use plaintext::is_this_machine;
 pub use redis::{Redis, is_pattern};
 pub use rules::{Pattern, RULE_GROUP, Rule, Sign};
 pub use server::{Limits, Server, Tls};

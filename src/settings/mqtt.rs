@@ -23,6 +23,9 @@ pub struct Mqtt {
     pub username: Option<String>,
     /// A file with that user's password, which nobody else may read.
     pub password_file: Option<PathBuf>,
+    /// Whether that password may go to another machine in plain text: something in between has TLS.
+    #[serde(default)]
+    pub allow_plaintext: bool,
     /// Who signs the broker's certificate: TLS is spoken where this stands.
     pub tls_ca: Option<PathBuf>,
     /// Topics that reports are taken from; MQTT's wildcards may stand in them.
@@ -39,6 +42,28 @@ pub struct Mqtt {
     /// How messages are read.
     #[serde(default)]
     pub reading: Reading,
+}
+
+impl Mqtt {
+    /// A broker of which no more is known than where it is.
+    #[must_use]
+    pub fn at(host: &str, port: u16) -> Self {
+        Self {
+            name: host.to_owned(),
+            host: host.to_owned(),
+            port,
+            client_id: None,
+            username: None,
+            password_file: None,
+            allow_plaintext: false,
+            tls_ca: None,
+            topics: Vec::new(),
+            dead: dead(),
+            publish: None,
+            session_seconds: session_seconds(),
+            reading: Reading::default(),
+        }
+    }
 }
 
 const fn port() -> u16 {

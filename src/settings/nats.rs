@@ -9,6 +9,7 @@ use super::Reading;
 /// A NATS server, or a cluster of them, with JetStream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct Nats {
     /// What people call it; `bus:NAME`, `bus:NAME:events` and `bus:NAME:orders` as components.
     pub name: String,
@@ -16,6 +17,9 @@ pub struct Nats {
     pub servers: Vec<String>,
     /// What Ephor shows to be let in; nothing where it is left out.
     pub auth: Option<NatsAuth>,
+    /// Whether a password or a token may go to another machine in plain text: something in between has TLS.
+    #[serde(default)]
+    pub allow_plaintext: bool,
     /// TLS, beyond what `tls://` says.
     pub tls: Option<NatsTls>,
     /// Whether reports are taken from `input`.
@@ -52,6 +56,7 @@ impl Nats {
             name: url.to_owned(),
             servers: vec![url.to_owned()],
             auth: None,
+            allow_plaintext: false,
             tls: None,
             take: true,
             publish: false,

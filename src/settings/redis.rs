@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Reading;
 use super::checks::{DAY_MS, Unfit, unfit};
+use super::plaintext::in_plain_text;
 use crate::operate::Covers;
 
 /// Where problems are said to be.
@@ -27,6 +28,9 @@ pub struct Redis {
     /// A file that holds the password and that only its owner may read.
     #[serde(default)]
     pub password_file: Option<PathBuf>,
+    /// Whether that password may go to another machine in plain text: something in between has TLS.
+    #[serde(default)]
+    pub allow_plaintext: bool,
     /// Certificates (PEM) that the server's must go back to; the system's where none is named.
     #[serde(default)]
     pub ca: Option<PathBuf>,
@@ -120,6 +124,35 @@ pub fn is_pattern(key: &str) -> bool {
 }
 
 impl Redis {
+    /// A server of which no more is known than where it is.
+    #[must_use]
+    pub fn at(url: &str) -> Self {
+        Self {
+            name: url.to_owned(),
+            url: url.to_owned(),
+            username: None,
+            password_file: None,
+            allow_plaintext: false,
+            ca: None,
+            certificate: None,
+            key: None,
+            keys: keys(),
+            group: ephor(),
+            consumer: ephor(),
+            create: yes(),
+            claim_after_ms: claim_after_ms(),
+            dead_letter: dead_letter(),
+            dead_letter_max: dead_letter_max(),
+            heartbeat_seconds_max: None,
+            trader_id: None,
+            control: None,
+            halt_on: halt_on(),
+            publish: None,
+            publish_max: publish_max(),
+            reading: Reading::default(),
+        }
+    }
+
     /// The scopes whose kills stop the node.
     #[must_use]
     pub fn scopes(&self) -> Vec<Scope> {
@@ -164,6 +197,12 @@ impl Redis {
         let files = [&self.ca, &self.certificate, &self.key];
         if url.scheme() == "redis" && files.iter().any(|file| file.is_some()) {
             return self.wrong("ca, certificate or key", "needs an url with rediss://");
+        }
+        if self.password_file.is_some()
+            && url.scheme() == "redis"
+            && let Some(problem) = in_plain_text(url.host_str().unwrap_or_default(), self.allow_plaintext)
+        {
+            return self.wrong("password_file", problem);
         }
         if self.certificate.is_some() != self.key.is_some() {
             return self.wrong("certificate", "and key must both be named, or neither");
@@ -262,6 +301,10 @@ mod tests {
             ("url = \"redis://localhost/two\"", "url of \"n\" may end with /DATABASE"),
             ("url = \"redis://localhost?protocol=3\"", "url of \"n\" may end with /DATABASE"),
             ("username = \"u\"", "username of \"n\" needs a password_file"),
+            (
+                "url = \"redis://db:6379\"\npassword_file = \"p\"",
+                "password_file of \"n\" would go to db in plain text: speak TLS, or set allow_plaintext",
+            ),
             ("ca = \"ca.pem\"", "ca, certificate or key of \"n\" needs an url with rediss://"),
             ("keys = []", "keys of \"n\" must name a stream"),
             ("keys = [\"\"]", "keys of \"n\" must be from 1 to 512 bytes"),
@@ -280,9 +323,13 @@ mod tests {
             let found = said(&given).unwrap_or_else(|| panic!("{more} stands"));
             assert!(found.starts_with(problem), "{more}: {found}");
         }
-        for more in
-            ["", "create = false\nkeys = [\"a\"]", "keys = []\npublish = \"x\"", "control = \"c\"\ntrader_id = \"T-1\""]
-        {
+        for more in [
+            "",
+            "password_file = \"p\"",
+            "create = false\nkeys = [\"a\"]",
+            "keys = []\npublish = \"x\"",
+            "control = \"c\"\ntrader_id = \"T-1\"",
+        ] {
             assert_eq!(said(&format!("{url}{more}")), None, "{more}");
         }
     }

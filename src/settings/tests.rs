@@ -263,3 +263,51 @@ fn an_audit_database_that_cannot_be_is_refused() {
     let settings = taken("[audit.database]\nurl = \"postgres://u@localhost/d\"\ntls = \"disable\"\n", &[]);
     assert!(!settings.audit.database.required);
 }
+
+#[test]
+fn a_secret_goes_to_another_machine_in_plain_text_only_where_somebody_has_said_so() {
+    let cases = [
+        (
+            "[[bus.nats]]\nname = \"a\"\nservers = [\"nats://127.0.0.1\", \"nats://mq.example:4222\"]\n\
+             auth = { token = \"t\" }\n",
+            "bus.nats.auth: of a would go to mq.example in plain text",
+        ),
+        (
+            "[[bus.nats]]\nname = \"a\"\nservers = [\"10.0.0.7:4222\"]\nauth = { user_password = \"t\" }\n",
+            "bus.nats.auth: of a would go to 10.0.0.7 in plain text",
+        ),
+        (
+            "[[bus.redis]]\nname = \"a\"\nurl = \"redis://mq.example\"\npassword_file = \"p\"\n",
+            "bus.redis: password_file of \"a\" would go to mq.example in plain text",
+        ),
+        (
+            "[[bus.mqtt]]\nname = \"a\"\nhost = \"mq.example\"\nusername = \"u\"\npassword_file = \"p\"\n",
+            "bus.mqtt.password_file: of a would go to mq.example in plain text",
+        ),
+        (
+            "[audit.database]\nurl = \"postgres://u@db.example/d\"\ntls = \"disable\"\n",
+            "audit.database.tls: postgres://u@db.example/d is another machine",
+        ),
+    ];
+    for (text, expected) in cases {
+        let said = refused(text);
+        assert!(said.contains(expected) && said.contains("allow_plaintext"), "{said}");
+        taken(&format!("{text}allow_plaintext = true\n"), &[]);
+        for (there, here) in [("mq.example", "localhost"), ("db.example", "[::1]"), ("10.0.0.7", "127.0.0.1")] {
+            if text.contains(there) {
+                taken(&text.replace(there, here), &[]);
+            }
+        }
+    }
+    // Nothing secret is told, or not in plain text.
+    for text in [
+        "[[bus.nats]]\nname = \"a\"\nservers = [\"nats://mq.example\"]\nauth = { creds = \"c\" }\n",
+        "[[bus.nats]]\nname = \"a\"\nservers = [\"nats://mq.example\"]\n",
+        "[[bus.nats]]\nname = \"a\"\nservers = [\"tls://mq.example\"]\nauth = { token = \"t\" }\n",
+        "[[bus.nats]]\nname = \"a\"\nservers = [\"nats://mq.example\"]\nauth = { token = \"t\" }\ntls = {}\n",
+        "[[bus.redis]]\nname = \"a\"\nurl = \"rediss://mq.example\"\npassword_file = \"p\"\n",
+        "[[bus.mqtt]]\nname = \"a\"\nhost = \"mq.example\"\nusername = \"u\"\npassword_file = \"p\"\ntls_ca = \"c\"\n",
+    ] {
+        taken(text, &[]);
+    }
+}

@@ -1,7 +1,9 @@
 //! Ingest from a message bus, durable, held against a bare consumer that only reads and acknowledges.
 //!
 //! Both read the same number of trades of many strategies from a stream on the same server, in turn, round by round.
-//! Figures are medians, ratios are of pairs of one round. `cargo bench -p ephor --bench ingest`.
+//! The bare consumer of JetStream acknowledges message by message, as its protocol has it; that of Redis reads as many
+//! entries at once as may be under way, and acknowledges them with one command. Figures are medians, ratios are of pairs of
+//! one round. `cargo bench -p ephor --bench ingest`, with `-- jetstream` or `-- redis` for one of them.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -14,26 +16,54 @@ mod installed;
 #[expect(dead_code, reason = "each test uses its part")]
 #[path = "../servers/mod.rs"]
 mod servers;
+#[expect(dead_code, reason = "each test uses its part")]
+#[path = "../streams/mod.rs"]
+mod streams;
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::pull;
 use futures::StreamExt;
+use redis::{Value, cmd};
 use serde_json::json;
 use servers::Nats;
+use streams::{Fields, Redis};
 
 const ROUNDS: u64 = 5;
 const MESSAGES: u64 = 50_000;
 const STRATEGIES: u64 = 100;
 const PENDING: usize = 2_048;
+/// The stream that is read from Redis.
+const KEY: &str = "trader-bench:stream";
+
+/// A server, and a consumer that does nothing.
+trait Bus {
+    /// The settings of a service that reads from it.
+    fn settings(&self) -> String;
+    fn publish(&self, kind: &str, payloads: impl Iterator<Item = String>);
+    /// What is still to be taken or to be acknowledged.
+    fn outstanding(&self) -> u64;
+    /// Reads and acknowledges all that is there; gives messages a second.
+    fn bare(&self) -> f64;
+}
 
 fn main() {
     // `cargo test --benches` only wants to know that it starts.
     if !std::env::args().any(|arg| arg == "--bench") {
         return;
     }
-    compare("JetStream", &jetstream());
+    let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
+    let is_wanted = |name: &str| wanted.as_deref().is_none_or(|wanted| wanted == name);
+    if is_wanted("jetstream") {
+        compare("JetStream", &rounds(&Nats::new()));
+    }
+    if is_wanted("redis") {
+        // As a server is mostly run: what it keeps is on the disk a second later. Its file is not rewritten meanwhile: that
+        // takes a core for a second, in whichever phase it falls.
+        let options = ["--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0"];
+        compare("Redis", &rounds(&Redis::with(&options)));
+    }
 }
 
 /// Messages a second of the floor and of Ephor, a pair a round.
@@ -63,19 +93,10 @@ fn trade(number: u64) -> String {
     .to_string()
 }
 
-fn fill(nats: &Nats, round: u64) {
-    nats.publish("ephor.in.trades", (0..MESSAGES).map(|number| trade(round * MESSAGES + number)));
-}
-
-fn jetstream() -> Vec<(f64, f64)> {
-    let nats = Nats::new();
+fn rounds(bus: &impl Bus) -> Vec<(f64, f64)> {
     let desk = tempfile::tempdir().unwrap();
-    let url = nats.url();
-    let settings = format!(
-        "[[bus.nats]]\nname = \"bench\"\nservers = [\"{url}\"]\n[bus.nats.input]\nack_wait_seconds = 5\n\
-         [bus.nats.reading]\npending_max = {PENDING}\n"
-    );
-    std::fs::write(desk.path().join("ephor.toml"), settings).unwrap();
+    let more = format!("reading.pending_max = {PENDING}\n[server.limits]\nin_flight = {}\n", 2 * PENDING);
+    std::fs::write(desk.path().join("ephor.toml"), bus.settings() + &more).unwrap();
     let ephor = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ephor"));
         command.args(args).current_dir(desk.path()).stdin(Stdio::null()).stdout(Stdio::null());
@@ -83,54 +104,103 @@ fn jetstream() -> Vec<(f64, f64)> {
     };
     assert!(ephor(&["bus", "setup"]).status().unwrap().success());
     let serve = || ephor(&["serve", "--enabled", "--bind", "127.0.0.1:0"]).stderr(Stdio::null()).spawn().unwrap();
-    nats.publish("ephor.in.strategies", (0..STRATEGIES).map(registration));
+    bus.publish("strategies", (0..STRATEGIES).map(registration));
     let mut child = serve();
-    while nats.outstanding("EPHOR_IN", "ephor") > 0 {
+    while bus.outstanding() > 0 {
         std::thread::sleep(Duration::from_millis(50));
     }
+    let fill = |round: u64| bus.publish("trades", (0..MESSAGES).map(|number| trade(round * MESSAGES + number)));
     let mut rounds = Vec::new();
     for round in 0..ROUNDS {
         child.kill().unwrap();
         child.wait().unwrap();
-        fill(&nats, 2 * round);
-        let floor = bare(&nats);
-        fill(&nats, 2 * round + 1);
+        fill(2 * round);
+        let floor = bus.bare();
+        fill(2 * round + 1);
         child = serve();
-        rounds.push((floor, watched(&nats)));
+        rounds.push((floor, watched(bus)));
     }
     child.kill().unwrap();
     child.wait().unwrap();
     rounds
 }
 
-/// Reads and acknowledges all that is there.
-fn bare(nats: &Nats) -> f64 {
-    nats.with_streams(|streams| async move {
-        let stream = streams.get_stream("EPHOR_IN").await.unwrap();
-        let consumer: async_nats::jetstream::consumer::Consumer<pull::Config> =
-            stream.get_consumer("ephor").await.unwrap();
-        let mut messages = consumer.stream().max_messages_per_batch(PENDING).messages().await.unwrap();
-        let started = Instant::now();
-        for _ in 1..MESSAGES {
-            messages.next().await.unwrap().unwrap().ack().await.unwrap();
-        }
-        messages.next().await.unwrap().unwrap().double_ack().await.unwrap();
-        MESSAGES as f64 / started.elapsed().as_secs_f64()
-    })
-}
-
 /// Watches Ephor read and acknowledge all that is there, from its first one to its last.
-fn watched(nats: &Nats) -> f64 {
-    let outstanding = || nats.outstanding("EPHOR_IN", "ephor");
-    let mut left = outstanding();
+fn watched(bus: &impl Bus) -> f64 {
+    let mut left = bus.outstanding();
     while left == MESSAGES {
         std::thread::sleep(Duration::from_millis(5));
-        left = outstanding();
+        left = bus.outstanding();
     }
     let (begun, started) = (left, Instant::now());
     while left > 0 {
         std::thread::sleep(Duration::from_millis(20));
-        left = outstanding();
+        left = bus.outstanding();
     }
     begun as f64 / started.elapsed().as_secs_f64()
+}
+
+impl Bus for Nats {
+    fn settings(&self) -> String {
+        format!("[[bus.nats]]\nname = \"bench\"\nservers = [\"{}\"]\ninput.ack_wait_seconds = 5\n", self.url())
+    }
+
+    fn publish(&self, kind: &str, payloads: impl Iterator<Item = String>) {
+        Self::publish(self, &format!("ephor.in.{kind}"), payloads);
+    }
+
+    fn outstanding(&self) -> u64 {
+        Self::outstanding(self, "EPHOR_IN", "ephor")
+    }
+
+    fn bare(&self) -> f64 {
+        self.with_streams(|streams| async move {
+            let stream = streams.get_stream("EPHOR_IN").await.unwrap();
+            let consumer: async_nats::jetstream::consumer::Consumer<pull::Config> =
+                stream.get_consumer("ephor").await.unwrap();
+            let mut messages = consumer.stream().max_messages_per_batch(PENDING).messages().await.unwrap();
+            let started = Instant::now();
+            for _ in 1..MESSAGES {
+                messages.next().await.unwrap().unwrap().ack().await.unwrap();
+            }
+            messages.next().await.unwrap().unwrap().double_ack().await.unwrap();
+            MESSAGES as f64 / started.elapsed().as_secs_f64()
+        })
+    }
+}
+
+impl Bus for Redis {
+    fn settings(&self) -> String {
+        format!("[[bus.redis]]\nname = \"bench\"\nurl = \"{}\"\nkeys = [\"{KEY}\"]\n", self.url())
+    }
+
+    fn publish(&self, _: &str, payloads: impl Iterator<Item = String>) {
+        Self::publish(self, KEY, payloads);
+    }
+
+    fn outstanding(&self) -> u64 {
+        let groups: Vec<std::collections::HashMap<String, Value>> = self.ask(&["XINFO", "GROUPS", KEY]);
+        let number = |name: &str| groups.first().and_then(|group| group.get(name)).cloned();
+        let [pending, lag] =
+            ["pending", "lag"].map(|name| redis::from_redis_value::<u64>(number(name).unwrap()).unwrap());
+        pending + lag
+    }
+
+    fn bare(&self) -> f64 {
+        let mut connection = self.connection();
+        let started = Instant::now();
+        let mut left = MESSAGES;
+        while left > 0 {
+            let mut read = cmd("XREADGROUP");
+            read.arg("GROUP").arg("ephor").arg("floor").arg("COUNT").arg(PENDING).arg("STREAMS").arg(KEY).arg(">");
+            let read: Vec<(String, Vec<(String, Fields)>)> = read.query(&mut connection).unwrap();
+            let mut acknowledge = cmd("XACK");
+            acknowledge.arg(KEY).arg("ephor");
+            for (id, _) in read.iter().flat_map(|(_, entries)| entries) {
+                acknowledge.arg(id);
+            }
+            left -= acknowledge.query::<u64>(&mut connection).unwrap();
+        }
+        MESSAGES as f64 / started.elapsed().as_secs_f64()
+    }
 }

@@ -58,20 +58,69 @@ fn says(settings: &str, payload: &[u8], line: &str) {
 }
 
 #[test]
-fn a_ccxt_trade_is_a_fill_with_its_fee_at_the_price_where_it_is_paid_in_the_base() {
+fn a_ccxt_trade_is_a_fill_and_a_fee_in_the_base_is_taken_off_what_was_bought() {
     let settings = r#"
         format = "ccxt"
         netting = "average"
         rules = [{ client_order_id = "^(?<strategy>[A-Z]+)-" }]"#;
     let line = r#"{"type":"fill","id":"ETH/BTC:12345-67890:09876/54321","ts":"2017-08-17T09:42:26.216Z",
-        "strategy_id":"MEANREV","instrument":"ETH/BTC","order_id":"12345-67890:09876/54321","side":"BUY","qty":"1.5",
-        "price":"0.06917684","fee":"0.0015","fee_currency":"ETH","fee_rate":"0.06917684","netting":"average"}"#;
+        "strategy_id":"MEANREV","instrument":"ETH/BTC","order_id":"12345-67890:09876/54321","side":"BUY",
+        "qty":"1.4985","price":"0.06917684","currency":"BTC","fee":"0.0015","fee_currency":"ETH",
+        "fee_rate":"0.06917684","netting":"average"}"#;
     says(settings, CCXT.as_bytes(), line);
     let two = format!("[{CCXT},{}]", CCXT.replace("12345-67890:09876/54321\",\"timestamp", "2\",\"timestamp"));
     assert_eq!(read(&mut reading(settings), "t", two.as_bytes()).unwrap().entries.len(), 2);
     let fees = CCXT.replace("\"fee\":{", "\"fee\":null,\"fees\":[{\"cost\":1,\"currency\":\"BNB\"},{");
     let refused = read(&mut reading(settings), "t", fees.replace("0.002}}", "0.002}]}").as_bytes()).unwrap_err();
     assert_eq!(refused.to_string(), "fees: fees in several currencies for one execution");
+}
+
+/// Of the golden trade with other words in it: side, quantity, fee and rate, and what prices are counted in.
+#[track_caller]
+fn ccxt(changes: &[(&str, &str)]) -> Result<String, String> {
+    let text = changes.iter().fold(CCXT.to_owned(), |text, (from, to)| text.replace(from, to));
+    let told = read(&mut reading("format = \"ccxt\"\nstrategy = \"A\""), "t", text.as_bytes());
+    let told = told.map_err(|refusal| refusal.to_string())?;
+    let Command::RecordFill { fill, currency, .. } = command(&told.entries[0]).1 else { panic!("{told:?}") };
+    let fee = fill.fee.as_ref().map(|fee| {
+        let rate = fee.rate.map_or_else(|| "none".to_owned(), |rate| rate.to_string());
+        format!("{} {} at {rate}", fee.amount, fee.currency.as_ref().unwrap())
+    });
+    Ok(format!("{:?} {} fee {}, in {}", fill.side, fill.qty, fee.unwrap_or_default(), currency.as_ref().unwrap()))
+}
+
+#[test]
+fn a_ccxt_position_moves_by_what_was_received_or_given_and_results_are_in_the_quote_currency() {
+    let said = |changes: &[(&str, &str)]| ccxt(changes).unwrap();
+    let (sale, rebate) = (("\"buy\"", "\"sell\""), ("0.0015,\"currency", "-0.0015,\"currency"));
+    assert_eq!(said(&[sale]), "Sell 1.5015 fee 0.0015 ETH at 0.06917684, in BTC");
+    assert_eq!(said(&[rebate]), "Buy 1.5015 fee -0.0015 ETH at 0.06917684, in BTC");
+    let paid_in = |coin: &'static str| ("\"ETH\",\"rate\"", coin);
+    // In the quote currency nothing is to be converted, in a third one nobody knows a rate.
+    assert_eq!(said(&[paid_in("\"BTC\",\"rate\"")]), "Buy 1.5 fee 0.0015 BTC at none, in BTC");
+    assert_eq!(said(&[paid_in("\"BNB\",\"rate\"")]), "Buy 1.5 fee 0.0015 BNB at none, in BTC");
+    // Contracts are not what the fee is paid out of.
+    for symbol in ["ETH/BTC:BTC", "ETH/BTC:BTC-260925", "ETH/BTC:BTC-260925-60000-C"] {
+        assert_eq!(said(&[("ETH/BTC", symbol)]), "Buy 1.5 fee 0.0015 ETH at 0.06917684, in BTC", "{symbol}");
+    }
+}
+
+#[test]
+fn a_ccxt_trade_whose_result_cannot_be_told_is_refused() {
+    let problem = |changes: &[(&str, &str)]| ccxt(changes).unwrap_err();
+    assert_eq!(
+        problem(&[("ETH/BTC", "ETH/BTC:ETH")]),
+        "symbol: ETH/BTC:ETH is settled in ETH and quoted in BTC: what it gains is not quantity x price"
+    );
+    assert_eq!(problem(&[("ETH/BTC", "ETHBTC")]), "symbol: expected BASE/QUOTE, found ETHBTC");
+    assert_eq!(
+        problem(&[("\"cost\":0.0015", "\"cost\":1.5")]),
+        "fee: 1.5 of the base currency leaves nothing of the amount 1.5"
+    );
+    assert_eq!(
+        problem(&[("\"currency\":\"ETH\"", "\"currency\":null")]),
+        "fee: it does not say what its cost is counted in"
+    );
 }
 
 #[test]
@@ -112,6 +161,23 @@ fn a_fix_execution_report_is_a_fill_or_the_end_of_an_order() {
     for nothing in [FIX.replace("150=F", "150=0"), FIX.replace("35=8", "35=0"), FIX.replace("150=F", "150=F 20=3")] {
         assert!(read(&mut reading(settings), "t", &fix("FIX.4.4", &nothing, '\u{1}')).unwrap().entries.is_empty());
     }
+}
+
+#[test]
+fn what_an_execution_is_counted_in_is_the_second_of_a_pair_else_what_the_message_says() {
+    let counted = |format: &str, payload: &[u8]| {
+        let told = read(&mut reading(&format!("format = \"{format}\"\nstrategy = \"A\"")), "t", payload).unwrap();
+        let Command::RecordFill { currency, .. } = command(&told.entries[0]).1 else { panic!("{told:?}") };
+        currency.as_ref().map(|currency| currency.as_str().to_owned())
+    };
+    let of_fix = |from: &str, to: &str| counted("fix", &fix("FIX.4.4", &FIX.replace(from, to), '\u{1}'));
+    assert_eq!(of_fix("54=5", "54=5"), None);
+    assert_eq!(of_fix("54=5", "54=5 15=EUR").as_deref(), Some("EUR"));
+    // The dealt currency of a pair; a class of shares is none.
+    assert_eq!(of_fix("55=AAPL", "55=EUR/USD 15=EUR").as_deref(), Some("USD"));
+    assert_eq!(of_fix("55=AAPL", "55=BRK/B"), None);
+    assert_eq!(counted("alpaca", ALPACA.as_bytes()), None);
+    assert_eq!(counted("alpaca", ALPACA.replace("AAPL", "ETH/BTC").as_bytes()).as_deref(), Some("BTC"));
 }
 
 #[test]

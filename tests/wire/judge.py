@@ -14,10 +14,11 @@ def main(what: str, path: str) -> None:
             print(json.dumps(yaml.safe_load(file)))
             return
         schema = json.load(file)
-    jsonschema.Draft202012Validator.check_schema(schema)
-    validator = jsonschema.Draft202012Validator(schema)
+    kind = jsonschema.validators.validator_for(schema)
+    kind.check_schema(schema)
+    validator = kind(schema)
     for line in sys.stdin:
-        error = next(validator.iter_errors(json.loads(line)), None)
+        error = jsonschema.exceptions.best_match(validator.iter_errors(json.loads(line)))
         print("" if error is None else " ".join(error.message.split()))
 
 

@@ -20,7 +20,7 @@ fn fill(name: &str, side: Side, price: i64) -> Fill {
 }
 
 fn told(fill: Fill, netting: Netting) -> Request {
-    ask("alpha", Command::RecordFill { fill, netting })
+    ask("alpha", Command::RecordFill { fill, netting, currency: None })
 }
 
 #[test]

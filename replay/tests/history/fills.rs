@@ -20,11 +20,11 @@ use crate::world::{MOMENTUM, World, read};
 
 fn fill(world: &mut World, number: usize, order: &str, qty: i64, price: i64) -> Seq {
     world.happened = Some(world.at);
-    let Command::RecordFill { mut fill, netting } = random::fill(number, qty, price, world.at) else {
+    let Command::RecordFill { mut fill, netting, currency } = random::fill(number, qty, price, world.at) else {
         panic!("a fill")
     };
     (fill.order_id, fill.account, fill.fee) = (Some(read(order)), None, None);
-    let seq = world.tell(MOMENTUM, &Command::RecordFill { fill, netting });
+    let seq = world.tell(MOMENTUM, &Command::RecordFill { fill, netting, currency });
     world.happened = None;
     seq
 }

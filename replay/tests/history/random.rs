@@ -108,7 +108,8 @@ pub(crate) fn fill(number: usize, qty: i64, price: i64, at: Timestamp) -> Comman
         fee: (qty % 2 == 0).then_some(fee),
         at,
     };
-    Command::RecordFill { fill, netting: if number.is_multiple_of(3) { Netting::Average } else { Netting::Fifo } }
+    let netting = if number.is_multiple_of(3) { Netting::Average } else { Netting::Fifo };
+    Command::RecordFill { fill, netting, currency: None }
 }
 
 fn has_baseline(world: &World, name: &str) -> bool {

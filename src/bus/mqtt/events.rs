@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use rumqttc::v5::mqttbytes::v5::PublishProperties;
 
 use super::line::Line;
+use super::topic::level;
 use crate::canary::Fault;
 use crate::follow::{Checkpoint, Follower};
 use crate::settings;
@@ -29,22 +30,6 @@ impl Events {
     pub fn new(settings: &settings::Mqtt, prefix: &str, published: Checkpoint) -> Self {
         Self { settings: Arc::new(settings.clone()), prefix: prefix.to_owned(), published, line: None }
     }
-}
-
-/// A level of a topic: what MQTT gives a meaning is written as `%` and two digits.
-fn level(name: &str) -> String {
-    let mut level = String::with_capacity(name.len());
-    for character in name.chars() {
-        match character {
-            '+' => level.push_str("%2B"),
-            '#' => level.push_str("%23"),
-            '/' => level.push_str("%2F"),
-            '%' => level.push_str("%25"),
-            '$' => level.push_str("%24"),
-            plain => level.push(plain),
-        }
-    }
-    level
 }
 
 impl Follower for Events {
@@ -73,16 +58,5 @@ impl Follower for Events {
             line.publish(messages).await?;
             events.last().map_or(Ok(()), |last| self.published.keep(last.seq.0))
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_one_level_of_a_topic_and_can_be_read_back() {
-        assert_eq!(level("EMAX-GBPUSD-M5-001"), "EMAX-GBPUSD-M5-001");
-        assert_eq!(level("a/b+#$%"), "a%2Fb%2B%23%24%25");
     }
 }

@@ -6,6 +6,8 @@
 
 mod events;
 mod line;
+mod publisher;
+mod topic;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,8 +20,9 @@ use tokio::time::Instant;
 
 pub use events::Events;
 pub use line::MqttError;
+pub use publisher::Publisher;
 
-use super::{BusError, Delivery, Inbound, Outcome, Receipt, Source};
+use super::{BusError, Delivery, Inbound, Outcome, Receipt, Source, one_line};
 use crate::settings;
 use line::Line;
 
@@ -114,7 +117,7 @@ impl Topics {
         let topic = String::from_utf8_lossy(&publish.topic);
         // Not below it: what a message came on may be as long and as deep as a broker lets a topic be.
         let dead = self.settings.dead.clone();
-        let said = [("code", code), ("reason", reason), ("topic", &*topic)];
+        let said = [("code", code), ("reason", &*one_line(reason)), ("topic", &*topic)];
         let user_properties = said.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         let properties = PublishProperties { user_properties, ..PublishProperties::default() };
         self.line.publish(vec![(dead, properties, publish.payload.to_vec())]).await

@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 use smol_str::{SmolStr, format_smolstr};
 
 use super::{Line, failed, said};
-use crate::bus::{BusError, Delivery, Inbound, Outcome, Receipt, Source};
+use crate::bus::{BusError, Delivery, Inbound, Outcome, Receipt, Source, one_line};
 use crate::settings::Nats;
 
 /// What the headers of a dead letter may come to, its reason among them, bytes.
@@ -213,9 +213,4 @@ fn lower(headers: &HeaderMap) -> Vec<(SmolStr, SmolStr)> {
         values.iter().map(move |value| (name.clone(), SmolStr::new(value.as_str()))).collect::<Vec<_>>()
     };
     headers.iter().flat_map(named).collect()
-}
-
-/// A header ends with its line.
-pub(super) fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

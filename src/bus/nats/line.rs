@@ -93,7 +93,11 @@ fn secret(path: &std::path::Path) -> Result<String, BusError> {
 fn authenticated(options: ConnectOptions, settings: &Nats) -> Result<ConnectOptions, BusError> {
     let Some(auth) = &settings.auth else { return Ok(options) };
     Ok(match auth {
-        NatsAuth::Creds(path) => options.credentials(&secret(path)?).map_err(failed("read the credentials file"))?,
+        NatsAuth::Creds(path) => {
+            // Each part of it ends with a line of its own.
+            let credentials = secret(path)? + "\n";
+            options.credentials(&credentials).map_err(failed("read the credentials file"))?
+        }
         NatsAuth::Nkey(path) => options.nkey(secret(path)?),
         NatsAuth::Token(path) => options.token(secret(path)?),
         NatsAuth::UserPassword(path) => {

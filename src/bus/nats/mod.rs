@@ -16,7 +16,7 @@ pub use input::Input;
 pub use line::Line;
 pub use orders::Orders;
 pub use publisher::Publisher;
-pub use streams::{Done, Step, look, set_up};
+pub use streams::{look, set_up};
 pub use subject::{decode, encode};
 
 use std::error::Error;

@@ -11,9 +11,8 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
-use super::input::one_line;
 use super::{Line, failed, said};
-use crate::bus::{BusError, Status};
+use crate::bus::{BusError, Status, one_line};
 use crate::follow::{WAIT_FIRST, WAIT_MAX, jittered};
 use crate::serve::app::App;
 use crate::serve::headers::{given_key, trace_in};

@@ -6,7 +6,7 @@ use async_nats::jetstream::context::PublishAckFuture;
 use async_nats::jetstream::message::PublishMessage;
 use futures::future::BoxFuture;
 
-use super::{Line, failed};
+use super::{Line, encode, failed};
 use crate::bus::BusError;
 use crate::bus::outward::{Outward, Parcel};
 use crate::settings::Nats;
@@ -17,26 +17,28 @@ const UNDER_WAY_MAX: usize = 1_024;
 /// Publishes to one server.
 pub struct Publisher {
     line: Line,
+    /// What stands before the last token of a subject.
+    prefix: String,
     under_way: VecDeque<PublishAckFuture>,
 }
 
 impl Publisher {
-    /// Connects to a server; `known` says what it is shown.
+    /// Connects.
     ///
     /// # Errors
     /// [`BusError`]
-    pub async fn open(url: &str, known: Option<&Nats>) -> Result<Self, BusError> {
-        let settings = known.cloned().unwrap_or_else(|| Nats::at(url));
-        Ok(Self { line: Line::open(&settings).await?, under_way: VecDeque::new() })
+    pub async fn open(settings: &Nats, prefix: &str) -> Result<Self, BusError> {
+        Ok(Self { line: Line::open(settings).await?, prefix: prefix.to_owned(), under_way: VecDeque::new() })
     }
 
     async fn send(&mut self, parcel: Parcel) -> Result<(), BusError> {
         while self.under_way.len() >= UNDER_WAY_MAX {
             self.kept().await?;
         }
-        let Parcel { subject, id, headers, payload } = parcel;
+        let Parcel { stream: _, topic, id, fields, payload } = parcel;
+        let subject = format!("{}.{}", self.prefix, encode(&topic));
         let mut message = PublishMessage::build().payload(payload);
-        for (name, value) in headers {
+        for (name, value) in fields {
             message = message.header(name, value);
         }
         if let Some(id) = id {

@@ -3,7 +3,6 @@
 //! Every limit is spelled out, so nothing depends on what a server takes for granted. What the settings do not speak of
 //! is left as it is found.
 
-use std::fmt::Display;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull;
@@ -13,31 +12,8 @@ use serde_json::{Value, json};
 
 use super::{Line, SEQ, failed};
 use crate::bus::BusError;
+use crate::bus::setup::{Done, Step};
 use crate::settings::{Discard, Nats, Retention, StreamLimits};
-
-/// What was done to one thing that a server must have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Done {
-    /// It was not there.
-    Created,
-    /// It was there and not as the settings say.
-    Updated,
-    /// It is as it should be.
-    Kept,
-}
-
-/// One thing that a server must have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// `stream NAME` or `consumer NAME`.
-    pub what: String,
-    /// What was done, or would be.
-    pub done: Done,
-    /// How it is: `name value` of each limit.
-    pub limits: Vec<(&'static str, String)>,
-    /// What was otherwise: of which limit, and how it was.
-    pub differed: Vec<(&'static str, String)>,
-}
 
 /// Makes or brings up to date what a server must have. With `dry_run` it only says what it would do.
 ///
@@ -242,14 +218,4 @@ pub async fn look(settings: &Nats) -> Result<Vec<(String, Value)>, BusError> {
         }
     }
     Ok(seen)
-}
-
-impl Display for Done {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Created => "created",
-            Self::Updated => "updated",
-            Self::Kept => "as it should be",
-        })
-    }
 }

@@ -3,8 +3,10 @@
 //! A server that is short of memory, or a node that trims its stream, may remove entries that nobody has read. Redis
 //! does not tell; it shows in its figures, which must be looked at before the next read goes past the gap.
 
-use redis::Value;
+use redis::aio::MultiplexedConnection;
+use redis::{Value, cmd};
 
+use super::client::failed;
 use super::entry::{EntryId, array, bytes, entry_id, other_shape};
 use crate::bus::BusError;
 
@@ -28,9 +30,30 @@ pub(super) struct Progress {
     pub(super) delivered: EntryId,
     /// How many were delivered or gone up to there, where the server knows.
     pub(super) read: Option<u64>,
+    /// Entries delivered and not settled.
+    pub(super) pending: u64,
+    /// Entries not delivered yet, where the server knows.
+    pub(super) waiting: Option<u64>,
 }
 
 impl Extent {
+    /// Of the stream at a key; `None` where there is nothing.
+    pub(super) async fn look(connection: &mut MultiplexedConnection, key: &[u8]) -> Result<Option<Self>, BusError> {
+        let doing = "look at a stream";
+        let kind: String = cmd("TYPE").arg(key).query_async(connection).await.map_err(failed(doing))?;
+        match kind.as_str() {
+            "none" => Ok(None),
+            "stream" => {
+                let said = cmd("XINFO").arg("STREAM").arg(key).query_async(connection).await;
+                Self::of(said.map_err(failed(doing))?).map(Some)
+            }
+            other => {
+                let key = String::from_utf8_lossy(key);
+                Err(BusError::NotSetUp { problem: format!("the key {key} is no stream but a {other}") })
+            }
+        }
+    }
+
     /// Out of `XINFO STREAM`.
     pub(super) fn of(value: Value) -> Result<Self, BusError> {
         let mut extent = Self::default();
@@ -70,6 +93,8 @@ impl Progress {
                 match name.as_str() {
                     "name" => is_it = bytes(value, "the name of a group")? == group.as_bytes(),
                     "last-delivered-id" => progress.delivered = entry_id(value)?,
+                    "pending" => progress.pending = number(&value)?,
+                    "lag" if value != Value::Nil => progress.waiting = Some(number(&value)?),
                     "entries-read" if value != Value::Nil => progress.read = Some(number(&value)?),
                     _of_no_concern => {}
                 }
@@ -115,7 +140,7 @@ mod tests {
 
     #[test]
     fn what_is_gone_unread_is_what_was_removed_beyond_what_was_read() {
-        let progress = Progress { delivered: at(10), read: Some(10) };
+        let progress = Progress { delivered: at(10), read: Some(10), ..Progress::default() };
         let extent = |added, length, first| Extent { added, length, first: Some(at(first)), last: at(added) };
         // All there; only read ones trimmed; exactly to the last read; five beyond it; all beyond it.
         let cases = [
@@ -144,7 +169,7 @@ mod tests {
         };
         let groups = Value::Array(vec![group("other", "7-0", Value::Int(3)), group("ephor", "9-1", Value::Nil)]);
         let found = Progress::of(groups.clone(), "ephor").unwrap();
-        assert_eq!(found, Some(Progress { delivered: EntryId { ms: 9, number: 1 }, read: None }));
+        assert_eq!(found, Some(Progress { delivered: EntryId { ms: 9, number: 1 }, ..Progress::default() }));
         assert_eq!(Progress::of(groups, "third").unwrap(), None);
     }
 }

@@ -65,45 +65,51 @@ impl Group {
         Ok(found)
     }
 
-    /// Makes the group on a stream where it is missing; it begins with the oldest entry there is.
+    /// How a stream and the group on it stand.
+    pub(super) async fn standing(
+        &self,
+        connection: &mut MultiplexedConnection,
+        key: &Bytes,
+    ) -> Result<(Extent, Option<Progress>), BusError> {
+        let extent = Extent::look(connection, key).await?;
+        let Some(extent) = extent else { return Ok((Extent::default(), None)) };
+        let asked = cmd("XINFO").arg("GROUPS").arg(&**key).query_async(connection).await;
+        Ok((extent, Progress::of(asked.map_err(failed("look at the consumer group"))?, &self.name)?))
+    }
+
+    /// Makes sure of the group on a stream.
     pub(super) async fn prepare(&self, connection: &mut MultiplexedConnection, key: &Bytes) -> Result<(), BusError> {
-        let doing = "make the consumer group";
-        let kind: String = cmd("TYPE").arg(&**key).query_async(connection).await.map_err(failed(doing))?;
-        let shown = String::from_utf8_lossy(key);
-        let extent = match kind.as_str() {
-            "stream" => {
-                let said: Value =
-                    cmd("XINFO").arg("STREAM").arg(&**key).query_async(connection).await.map_err(failed(doing))?;
-                Extent::of(said)?
-            }
-            "none" => Extent::default(),
-            other => return Err(BusError::NotSetUp { problem: format!("the key {shown} is no stream but a {other}") }),
-        };
-        let group = &self.name;
+        let (extent, progress) = self.standing(connection, key).await?;
+        if progress.is_some() {
+            return Ok(());
+        }
+        let (group, shown) = (&self.name, String::from_utf8_lossy(key));
         if !self.create {
-            if kind == "stream" {
-                let groups: Value =
-                    cmd("XINFO").arg("GROUPS").arg(&**key).query_async(connection).await.map_err(failed(doing))?;
-                if Progress::of(groups, group)?.is_some() {
-                    return Ok(());
-                }
-            }
             let problem = format!(
-                "the stream {shown} has no group {group}: XGROUP CREATE makes it, or bus.redis with create = true"
+                "the stream {shown} has no group {group}: `ephor bus setup` makes it, or bus.redis with create = true"
             );
             return Err(BusError::NotSetUp { problem });
         }
+        self.make(connection, key, extent).await?;
+        tracing::info!(stream = %shown, group, "a consumer group was made: it begins with the oldest entry");
+        Ok(())
+    }
+
+    /// Makes the group on a stream, and the stream where there is none; it begins with the oldest entry there is.
+    pub(super) async fn make(
+        &self,
+        connection: &mut MultiplexedConnection,
+        key: &Bytes,
+        extent: Extent,
+    ) -> Result<(), BusError> {
         let mut create = cmd("XGROUP");
-        create.arg("CREATE").arg(&**key).arg(group).arg("0").arg("MKSTREAM");
+        create.arg("CREATE").arg(&**key).arg(&self.name).arg("0").arg("MKSTREAM");
         // What was gone before there was a group is nobody's loss.
         create.arg("ENTRIESREAD").arg(extent.removed());
         match create.exec_async(connection).await {
-            Ok(()) => {
-                tracing::info!(stream = %shown, group, "a consumer group was made: it begins with the oldest entry");
-                Ok(())
-            }
+            // Somebody was faster.
             Err(error) if error.code() == Some("BUSYGROUP") => Ok(()),
-            Err(error) => Err(failed(doing)(error)),
+            made => made.map_err(failed("make the consumer group")),
         }
     }
 

@@ -7,15 +7,19 @@
 mod client;
 mod clock;
 mod entry;
+mod events;
 mod gone;
 mod group;
 mod halt;
 mod inbound;
-mod publish;
+mod publisher;
 mod reader;
+mod setup;
 
 pub use client::Server;
 pub use clock::Clock;
+pub use events::Events;
 pub use halt::Halt;
 pub use inbound::Streams;
-pub use publish::Publish;
+pub use publisher::Publisher;
+pub use setup::{look, set_up};

@@ -151,7 +151,7 @@ impl History {
         for (place, commit) in self.commits.iter().enumerate().skip(first.place) {
             if left_out.contains(&place) {
                 // A fill stays in its book: left out is only what it closed.
-                if let Command::RecordFill { fill, netting } = &commit.command {
+                if let Command::RecordFill { fill, netting, .. } = &commit.command {
                     let filled = Event::FillRecorded { fill: fill.clone(), netting: *netting };
                     state = evolve(state, &filled, commit.at);
                 }
