@@ -11,6 +11,7 @@ pub mod formats;
 pub mod input;
 pub mod keys;
 pub mod operate;
+pub mod paper;
 pub mod past;
 pub mod screen;
 pub mod serve;

@@ -11,6 +11,7 @@ mod canary;
 mod checks;
 mod mqtt;
 mod nats;
+mod paper;
 mod redis;
 mod rules;
 mod server;
@@ -33,6 +34,7 @@ pub use mqtt::Mqtt;
 pub use nats::{
     Discard, Nats, NatsAuth, NatsDead, NatsEvents, NatsInput, NatsOrders, NatsTls, Retention, StreamLimits,
 };
+pub use paper::{Paper, PaperApprove, PaperInstrument, PaperRisk, PaperSize, PaperStrategy, PaperVenue};
 pub use redis::{Redis, is_pattern};
 pub use rules::{Pattern, RULE_GROUP, Rule, Sign};
 pub use server::{Limits, Server, Tls};
@@ -62,6 +64,8 @@ pub struct Settings {
     pub audit: Audit,
     /// What the service tells about itself.
     pub telemetry: Telemetry,
+    /// What is traded on paper.
+    pub paper: Paper,
 }
 
 /// Whether the service governs.
