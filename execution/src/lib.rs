@@ -10,11 +10,17 @@
 //! the id of its signal. So an engine that comes back after a crash asks them, and sends nothing twice.
 
 pub mod breaker;
+pub mod dedup;
+pub mod engine;
 pub mod gate;
 pub mod instrument;
 pub mod order;
+pub mod outcome;
 pub mod positions;
+pub mod post;
+pub mod reconcile;
 pub mod refusal;
+pub mod risk;
 pub mod seen;
 pub mod sizing;
 pub mod venue;
