@@ -16,6 +16,7 @@ pub mod gate;
 pub mod instrument;
 pub mod order;
 pub mod outcome;
+pub mod paper;
 pub mod positions;
 pub mod post;
 pub mod reconcile;

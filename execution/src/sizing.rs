@@ -1,7 +1,12 @@
 //! How large an order a signal asks for, before anybody looks at it.
 
+mod portfolio;
+mod volatility;
+
+use ephor_governance::ids::InstrumentId;
 use ephor_governance::units::Amount;
 
+pub use self::portfolio::{Base, GovernanceSizing, PortfolioSizing, Size};
 use crate::order::TradeSignal;
 use crate::refusal::Refusal;
 use crate::seen::Seen;
@@ -15,5 +20,5 @@ pub trait Sizer {
     fn size(&mut self, signal: &TradeSignal, seen: &Seen<'_>) -> Result<Amount, Refusal>;
 
     /// Takes note of a price; for sizes that are measured over time.
-    fn price(&mut self, _instrument: &ephor_governance::ids::InstrumentId, _price: Amount) {}
+    fn price(&mut self, _instrument: &InstrumentId, _price: Amount) {}
 }
