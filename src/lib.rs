@@ -5,6 +5,7 @@ pub mod audit_db;
 pub mod bus;
 pub mod canary;
 pub mod cli;
+pub mod embed;
 pub mod export;
 pub mod follow;
 pub mod formats;

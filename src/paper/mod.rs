@@ -6,7 +6,14 @@
 //! questions again, and what has been recorded answers them.
 
 pub mod bars;
+pub mod desk;
+pub mod follow;
+pub mod gate;
+pub mod measure;
+pub mod plan;
 pub mod rules;
+pub mod run;
+pub mod signals;
 
 use ephor_governance::units::{Amount, Timestamp};
 
