@@ -47,6 +47,8 @@ pub struct Submitted {
     pub asked: Amount,
     /// What governance said; `None` without the stage.
     pub answer: Option<Answer>,
+    /// An exit passes; what would have stopped an entry stands here.
+    pub flags: Vec<Refusal>,
 }
 
 /// A signal that became no order.

@@ -32,6 +32,11 @@ pub enum Refusal {
         /// Returns it takes.
         need: u32,
     },
+    /// What happened before the engine started has not been taken in yet.
+    NotCaughtUp {
+        /// What keeps it from it.
+        problem: String,
+    },
     /// This id has been an order before.
     DuplicateId,
     /// The same wish under another id, a moment ago.
@@ -147,6 +152,7 @@ impl Refusal {
             Self::SizingZero => "SIZING_ZERO",
             Self::SizingNoStop => "SIZING_NO_STOP",
             Self::SizingHistoryShort { .. } => "SIZING_HISTORY_SHORT",
+            Self::NotCaughtUp { .. } => "EXECUTION_NOT_CAUGHT_UP",
             Self::DuplicateId => "DEDUP_ORDER_ID",
             Self::DuplicateContent { .. } => "DEDUP_CONTENT",
             Self::Governance { reason } => reason.as_ref().map_or("GOVERNANCE_REFUSED", Reason::code),

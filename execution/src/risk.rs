@@ -21,6 +21,11 @@ pub trait PreTrade {
     /// [`Refusal`], with the numbers it stands on.
     fn check(&mut self, order: &VenueOrder, lane: Lane, seen: &Seen<'_>) -> Result<(), Refusal>;
 
+    /// What it would say to an exit, which passes: to be looked at, and nothing follows from it.
+    fn flag(&self, _order: &VenueOrder, _lane: Lane, _seen: &Seen<'_>) -> Option<Refusal> {
+        None
+    }
+
     /// A named person lets what has latched go on.
     fn rearm(&mut self, _by: &Actor) {}
 }
@@ -45,12 +50,22 @@ pub struct PriceCollar {
     pub max: Amount,
 }
 
-impl PreTrade for PriceCollar {
-    fn check(&mut self, order: &VenueOrder, _: Lane, seen: &Seen<'_>) -> Result<(), Refusal> {
+impl PriceCollar {
+    fn far(&self, order: &VenueOrder, seen: &Seen<'_>) -> Result<(), Refusal> {
         let Some(price) = order.kind.price() else { return Ok(()) };
         let reference = reference(order, seen)?;
         let far = price.minus(reference).abs() > self.max.times_saturating(reference.abs());
         if far { Err(Refusal::PriceCollar { price, reference, max: self.max }) } else { Ok(()) }
+    }
+}
+
+impl PreTrade for PriceCollar {
+    fn check(&mut self, order: &VenueOrder, _: Lane, seen: &Seen<'_>) -> Result<(), Refusal> {
+        self.far(order, seen)
+    }
+
+    fn flag(&self, order: &VenueOrder, _: Lane, seen: &Seen<'_>) -> Option<Refusal> {
+        self.far(order, seen).err()
     }
 }
 
