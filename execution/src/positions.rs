@@ -115,15 +115,22 @@ impl Positions {
     /// it holds what has no price.
     #[must_use]
     pub fn equity(&self, strategy: &StrategyId, prices: &Prices, instruments: &Instruments) -> Option<Amount> {
-        let mut equity = *self.capital.get(strategy)?;
+        let capital = *self.capital.get(strategy)?;
+        Some(capital.plus(self.result(strategy, prices, instruments)?))
+    }
+
+    /// What a strategy has made at these prices, whatever it was given; `None` where it holds what has no price.
+    #[must_use]
+    pub fn result(&self, strategy: &StrategyId, prices: &Prices, instruments: &Instruments) -> Option<Amount> {
+        let mut result = Amount::ZERO;
         for account in Lane::ALL.iter().filter_map(|lane| self.accounts.get(&(*lane, strategy.clone()))) {
-            equity = equity.plus(account.cash);
+            result = result.plus(account.cash);
             for (instrument, qty) in &account.holds {
                 let multiplier = instruments.get(instrument)?.multiplier;
-                equity = equity.plus(qty.times_saturating(*prices.get(instrument)?).times_saturating(multiplier));
+                result = result.plus(qty.times_saturating(*prices.get(instrument)?).times_saturating(multiplier));
             }
         }
-        Some(equity)
+        Some(result)
     }
 
     /// What all positions of a lane are worth without their signs; `None` where one has no price.

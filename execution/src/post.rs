@@ -145,35 +145,32 @@ impl PostTrade for RejectionBreaker {
     }
 }
 
-/// Losses by fills that close: more than so much since it was last closed opens the breaker of everything.
-#[derive(Clone, Debug)]
+/// All strategies together have lost more than so much: the breaker of everything opens.
+#[derive(Clone, Copy, Debug)]
 pub struct LossBreaker {
     max: Amount,
-    began: Option<Amount>,
+    /// The result from which losses count: none at first, then where it stood when the breaker opened.
+    from: Amount,
 }
 
 impl LossBreaker {
-    /// Opens when all strategies together are worth `max` less than when it first looked, or was closed.
+    /// Opens when all strategies together have made `max` less than nothing, and again after as much more.
     #[must_use]
     pub const fn new(max: Amount) -> Self {
-        Self { max, began: None }
+        Self { max, from: Amount::ZERO }
     }
 
     fn look(&mut self, seen: &Seen<'_>) -> Vec<Consequence> {
-        let worth = |strategy| seen.positions.equity(strategy, seen.prices, seen.instruments);
-        let Some(worth) =
-            seen.positions.strategies().map(worth).try_fold(Amount::ZERO, |sum, worth| Some(sum.plus(worth?)))
-        else {
+        let made = |strategy| seen.positions.result(strategy, seen.prices, seen.instruments);
+        let all = seen.positions.strategies().map(made).try_fold(Amount::ZERO, |sum, made| Some(sum.plus(made?)));
+        let Some(all) = all else { return Vec::new() };
+        let lost = self.from.minus(all);
+        if lost <= self.max {
             return Vec::new();
-        };
-        let began = *self.began.get_or_insert(worth);
-        let lost = began.minus(worth);
-        if lost > self.max {
-            // From here on it counts anew, so that it can be closed.
-            self.began = Some(worth);
-            return vec![Consequence::Break { reach: Reach::All, reason: format!("{lost} were lost") }];
         }
-        Vec::new()
+        // From here on it counts anew, so that it can be closed.
+        self.from = all;
+        vec![Consequence::Break { reach: Reach::All, reason: format!("{lost} were lost") }]
     }
 }
 
