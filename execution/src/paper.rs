@@ -8,8 +8,8 @@
 //! How it fills is in [`Terms`] and in the three ways in which a market comes in: [`PaperVenue::on_price`],
 //! [`PaperVenue::on_bar_open`] with [`PaperVenue::on_bar`], and [`PaperVenue::on_book`].
 //!
-//! Invariants: no order is filled beyond its quantity, or at a price worse than its limit. The sum of an order
-//! book's fills is its holdings. An order that may only reduce never opens or turns a position. Money is exact; what
+//! Invariants: no order is filled beyond its quantity, or at a price worse than its limit. The sum of all fills is what
+//! is held. An order that may only reduce never opens or turns a position. Money is exact; what
 //! does not fit an exact decimal is not filled.
 
 mod book;
@@ -214,8 +214,7 @@ impl PaperVenue {
         let Some(terms) = self.instruments.get(instrument).cloned() else { return };
         let mut due: Vec<SourceId> = self.open.get(instrument).cloned().unwrap_or_default();
         if matches!(moment, Moment::Through { .. }) {
-            let is_stop =
-                |id: &SourceId| self.orders.get(id).is_some_and(|it| matches!(it.order.kind, Kind::Stop(_)));
+            let is_stop = |id: &SourceId| self.orders.get(id).is_some_and(|it| matches!(it.order.kind, Kind::Stop(_)));
             // The sort is stable: among equals, the first that came.
             due.sort_by_key(|id| !is_stop(id));
         }

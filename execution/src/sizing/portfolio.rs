@@ -16,6 +16,9 @@ use crate::order::TradeSignal;
 use crate::refusal::Refusal;
 use crate::seen::Seen;
 
+/// There is no deviation of fewer returns.
+const WINDOW_MIN: usize = 2;
+
 /// What a size starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Base {
@@ -114,7 +117,7 @@ impl PortfolioSizing {
     /// The longest window that anybody measures over.
     fn window_max(&self) -> usize {
         let windows = self.own.values().chain([&self.size]).map(|size| match size.base {
-            Base::VolatilityTarget { window, .. } => window,
+            Base::VolatilityTarget { window, .. } => window.max(WINDOW_MIN),
             Base::Fixed { .. } | Base::FixedNotional { .. } | Base::RiskPerTrade { .. } => 0,
         });
         windows.max().unwrap_or_default()
@@ -130,11 +133,12 @@ impl PortfolioSizing {
                 divided(budget, asked.risk()?).ok_or(Refusal::SizingZero)?
             }
             Base::VolatilityTarget { target, window } => {
+                let window = window.max(WINDOW_MIN);
                 let returns = self.returns.get(&signal.instrument);
                 let deviation = returns.and_then(|returns| returns.deviation(window));
                 let deviation = deviation.ok_or_else(|| Refusal::SizingHistoryShort {
                     have: u32::try_from(returns.map_or(0, Returns::have)).unwrap_or(u32::MAX),
-                    need: u32::try_from(window.max(2)).unwrap_or(u32::MAX),
+                    need: u32::try_from(window).unwrap_or(u32::MAX),
                 })?;
                 // A price that never moves gives nothing to measure by.
                 let deviation = Amount::from_f64(deviation).filter(|it| it.is_positive()).ok_or(Refusal::SizingZero)?;
