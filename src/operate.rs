@@ -266,6 +266,14 @@ pub fn differences(from: &Policy, to: &Policy) -> Vec<Difference> {
     found
 }
 
+impl fmt::Display for Difference {
+    /// `maturity.demotion_drawdown 0.05 (0.10)`: the other policy's, and the one's in parentheses.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        write!(f, "{} {} ({})", self.field, plain(&self.to), plain(&self.from))
+    }
+}
+
 fn compare(field: String, from: &Value, to: &Value, found: &mut Vec<Difference>) {
     match (from, to) {
         (Value::Object(one), Value::Object(other)) => {

@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use ephor_actors::{Config, Governor};
+use ephor_actors::{Config, Governor, Threads};
 use ephor_events::{
     Backend, DerivedTree, Durability, EventLog, OpenError, Opened, Options, Progress, Reader, Stage, Torn,
 };
@@ -211,23 +211,52 @@ pub fn govern_with<T>(
     config: &Config,
     work: impl AsyncFnOnce(Session) -> Result<T, CliError>,
 ) -> Result<T, CliError> {
-    let options = options(dir, settings)?;
-    let (log, opened) = EventLog::open(dir, &options, &mut bar()).map_err(open_failed(dir))?;
-    report(&opened);
-    let last = log.reader().commit_of(opened.head.seq)?;
-    let not_before = last.map_or(Timestamp::from_nanos(i64::MIN), |commit| Timestamp::from_nanos(commit.recorded_at));
-    let keyframes = Keyframes::open(&log.derived()).ok().map(|keyframes| keyframes.spaced(config.spacing));
-    let positions = log.derived().tree("positions")?;
+    let house = House::open(dir, settings, config)?;
     block_on(async {
-        let (governor, threads) = Governor::start(log, config)?;
-        let worked = work(Session { governor: governor.clone(), not_before, keyframes, positions }).await;
-        note_ignored(&governor.keyframes().ignored);
-        let closed = governor.shutdown(threads).await;
+        let worked = work(house.session.clone()).await;
+        let closed = house.close().await;
         // A stopped journal says so twice; the first word is the cause.
         let worked = worked?;
         closed?;
         Ok(worked)
     })
+}
+
+/// A governor on the log of a directory, to be closed.
+pub struct House {
+    /// What is asked of it.
+    pub session: Session,
+    threads: Threads,
+}
+
+impl House {
+    /// Opens (or creates) the log in a directory and starts a governor on it.
+    ///
+    /// # Errors
+    /// What opening or starting said.
+    pub fn open(dir: &Path, settings: &Settings, config: &Config) -> Result<Self, CliError> {
+        let options = options(dir, settings)?;
+        let (log, opened) = EventLog::open(dir, &options, &mut bar()).map_err(open_failed(dir))?;
+        report(&opened);
+        let last = log.reader().commit_of(opened.head.seq)?;
+        let not_before =
+            last.map_or(Timestamp::from_nanos(i64::MIN), |commit| Timestamp::from_nanos(commit.recorded_at));
+        let keyframes = Keyframes::open(&log.derived()).ok().map(|keyframes| keyframes.spaced(config.spacing));
+        let positions = log.derived().tree("positions")?;
+        let (governor, threads) = Governor::start(log, config)?;
+        Ok(Self { session: Session { governor, not_before, keyframes, positions }, threads })
+    }
+
+    /// Takes nothing more, waits for what is under way and closes the log.
+    ///
+    /// # Errors
+    /// What closing said; every answered commit is durable all the same.
+    pub async fn close(self) -> Result<(), CliError> {
+        let governor = self.session.governor;
+        note_ignored(&governor.keyframes().ignored);
+        governor.shutdown(self.threads).await?;
+        Ok(())
+    }
 }
 
 /// Runs to the end on this thread.

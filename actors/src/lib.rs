@@ -12,6 +12,7 @@
 //! failure of any part is a BLOCK. The rules themselves are elsewhere and know nothing of this.
 
 mod answer;
+mod execution;
 mod gate;
 mod governor;
 mod journal;

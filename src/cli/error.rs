@@ -75,6 +75,15 @@ pub enum CliError {
         /// Why.
         source: Box<Failure>,
     },
+    /// A run on paper could not go on.
+    #[error("the run stopped: {why}")]
+    PaperStopped {
+        /// What could not be recorded.
+        why: String,
+    },
+    /// An engine could not take in what had happened.
+    #[error(transparent)]
+    Engine(#[from] ephor_execution::engine::EngineError),
     /// What was asked for does not exist or makes no sense; the sentence says what would do.
     #[error("{0}")]
     Usage(Sentence),
@@ -159,6 +168,8 @@ impl CliError {
             | Self::Start(_)
             | Self::Failed(_)
             | Self::RunStopped { .. }
+            | Self::PaperStopped { .. }
+            | Self::Engine(_)
             | Self::Recall(_)
             | Self::File { .. }
             | Self::Output(_)

@@ -59,10 +59,7 @@ impl FromStr for Place {
 
 /// A time as people write it: RFC 3339, or a date with or without a clock time, in UTC.
 pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
-    let written = text.replacen(' ', "T", 1);
-    let midnight = format!("{written}T00:00:00Z");
-    let (zoned, seconds) = (format!("{written}Z"), format!("{written}:00Z"));
-    [written.as_str(), &midnight, &zoned, &seconds].into_iter().find_map(|form| form.parse().ok()).ok_or_else(|| {
+    crate::input::moment(text).ok_or_else(|| {
         "give a time such as 2012-02-15, \"2012-02-15 14:30\" or 2012-02-15T14:30:00Z, in UTC where no zone is given"
             .to_owned()
     })

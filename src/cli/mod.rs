@@ -19,6 +19,7 @@ mod import;
 mod keys;
 mod kill;
 mod operator;
+mod paper;
 mod policy;
 mod print;
 mod rehearse;
@@ -76,6 +77,7 @@ pub struct Global {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Args),
+    Paper(paper::Args),
     Import(import::Args),
     Serve(serve::Args),
     Feed(rehearse::Args),
@@ -118,6 +120,7 @@ pub fn main() -> ExitCode {
     let global = &cli.global;
     let done = match &cli.command {
         Command::Run(args) => run::run(global, args),
+        Command::Paper(args) => paper::run(global, args),
         Command::Import(args) => import::run(global, args),
         Command::Serve(args) => serve::run(global, args),
         Command::Feed(args) => rehearse::run(global, args),

@@ -24,6 +24,7 @@ use serde::Serialize;
 
 use super::CliError;
 use super::print::{self, BAD, BOLD, Counted, DIM, GOOD, LEFT, RIGHT, WARN, styled};
+use super::sentence;
 use crate::input::Code;
 
 /// What was counted while the input was read.
@@ -53,59 +54,67 @@ pub(super) struct Counts {
 
 /// Where a strategy stands.
 #[derive(Clone, Debug, Serialize)]
-struct Standing {
-    strategy: StrategyId,
+pub(super) struct Standing {
+    pub(super) strategy: StrategyId,
     level: Level,
     /// Every level entered, in order.
-    path: Vec<Level>,
-    currency: Option<Currency>,
-    trades: u32,
+    pub(super) path: Vec<Level>,
+    pub(super) currency: Option<Currency>,
+    pub(super) trades: u32,
     wins: u32,
     losses: u32,
-    win_rate: Option<f64>,
-    profit_factor: Option<f64>,
-    pnl: Amount,
-    health: f64,
+    pub(super) win_rate: Option<f64>,
+    pub(super) profit_factor: Option<f64>,
+    pub(super) pnl: Amount,
+    pub(super) health: f64,
     drift: Option<Comparison>,
     drawdown: f64,
-    max_drawdown: f64,
-    paused: Vec<PauseCause>,
-    decisions: BTreeMap<&'static str, u64>,
+    pub(super) max_drawdown: f64,
+    pub(super) paused: Vec<PauseCause>,
+    pub(super) decisions: BTreeMap<&'static str, u64>,
 }
 
 /// Something that changed what a strategy may do.
 #[derive(Clone, Debug, Serialize)]
-struct Change {
-    at: Timestamp,
-    seq: u64,
-    strategy: StrategyId,
+pub(super) struct Change {
+    pub(super) at: Timestamp,
+    pub(super) seq: u64,
+    pub(super) strategy: StrategyId,
     #[serde(rename = "change")]
-    kind: Kind,
+    pub(super) kind: Kind,
     /// What led to it, with the numbers.
     cause: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    from: Option<Level>,
+    pub(super) from: Option<Level>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    to: Option<Level>,
+    pub(super) to: Option<Level>,
+    /// The whole sentence.
+    #[serde(skip)]
+    pub(super) said: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Kind {
+pub(super) enum Kind {
+    /// Up one level.
     Promoted,
+    /// Down a level or more.
     Demoted,
+    /// By a person.
     LevelSet,
+    /// It stands still.
     Paused,
+    /// It goes on.
     Resumed,
 }
 
 /// Everything a run ends with.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Summary {
-    strategies: Vec<Standing>,
-    changes: Vec<Change>,
+    pub(super) strategies: Vec<Standing>,
+    pub(super) changes: Vec<Change>,
     #[serde(flatten)]
-    counts: Counts,
+    pub(super) counts: Counts,
     #[serde(skip)]
     trades_min: u32,
 }
@@ -182,7 +191,8 @@ fn changes(reader: &Reader, first: Seq, ids: &BTreeSet<&str>) -> Result<Vec<Chan
         for (event, seq) in events.iter().zip(commit.seq.0..) {
             let Some((kind, cause, levels)) = told(event, &events) else { continue };
             let (from, to) = levels.unzip();
-            changes.push(Change { at, seq, strategy: strategy.clone(), kind, cause, from, to });
+            let said = sentence::of(event);
+            changes.push(Change { at, seq, strategy: strategy.clone(), kind, cause, from, to, said });
         }
     }
     Ok(changes)
@@ -274,12 +284,12 @@ const fn abbreviated(metric: Metric) -> &'static str {
 }
 
 /// `L2` of `L2_gated`.
-fn short(level: Level) -> &'static str {
+pub(super) fn short(level: Level) -> &'static str {
     level.as_str().get(..2).unwrap_or_default()
 }
 
 /// The way a strategy took: the first and the last steps of a long one.
-fn way(path: &[Level]) -> String {
+pub(super) fn way(path: &[Level]) -> String {
     const SHOWN: usize = 5;
     let steps: Vec<&str> = path.iter().copied().map(short).collect();
     match (steps.first(), steps.len().checked_sub(SHOWN).and_then(|from| steps.get(from..))) {
@@ -290,15 +300,31 @@ fn way(path: &[Level]) -> String {
 
 impl Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.strategies.is_empty() {
-            writeln!(f, "{}\n{}", self.standings(), self.decided())?;
-            self.write_changes(f)?;
-        }
+        self.tables().fmt(f)?;
         self.write_counts(f)
     }
 }
 
+/// A summary without what was counted.
+pub(super) struct Tables<'a>(&'a Summary);
+
+impl Display for Tables<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(summary) = self;
+        if summary.strategies.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "{}\n{}", summary.standings(), summary.decided())?;
+        summary.write_changes(f)
+    }
+}
+
 impl Summary {
+    /// Where strategies stand, what was decided and what has changed.
+    pub(super) const fn tables(&self) -> Tables<'_> {
+        Tables(self)
+    }
+
     fn standings(&self) -> String {
         let mut table = print::table(&[
             ("strategy", LEFT),

@@ -7,12 +7,14 @@
 
 mod fields;
 mod lines;
+mod moment;
 mod parse;
 mod refusal;
 mod source;
 
 pub(crate) use fields::{Fields, Range, amount_of, quoted, required};
 pub use lines::{LINE_BYTES_MAX, Line, Lines, SHOWN_BYTES};
+pub(crate) use moment::moment;
 pub use parse::{Asked, Check, Entry, Parser};
 pub(crate) use parse::{SIDES, plausible, text};
 pub use refusal::{Code, Refusal};

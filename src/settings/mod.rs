@@ -11,6 +11,7 @@ mod canary;
 mod checks;
 mod mqtt;
 mod nats;
+mod paper;
 mod plaintext;
 mod redis;
 mod rules;
@@ -34,6 +35,7 @@ pub use mqtt::Mqtt;
 pub use nats::{
     Discard, Nats, NatsAuth, NatsDead, NatsEvents, NatsInput, NatsOrders, NatsTls, Retention, StreamLimits,
 };
+pub use paper::{Paper, PaperApprove, PaperInstrument, PaperRisk, PaperSize, PaperStrategy, PaperVenue};
 pub use plaintext::is_this_machine;
 pub use redis::{Redis, is_pattern};
 pub use rules::{Pattern, RULE_GROUP, Rule, Sign};
@@ -64,6 +66,8 @@ pub struct Settings {
     pub audit: Audit,
     /// What the service tells about itself.
     pub telemetry: Telemetry,
+    /// What is traded on paper.
+    pub paper: Paper,
 }
 
 /// Whether the service governs.

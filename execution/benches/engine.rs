@@ -1,0 +1,3 @@
+//! How much the stage costs when governance is switched off.
+
+fn main() {}

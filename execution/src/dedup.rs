@@ -1,0 +1,81 @@
+//! One signal is one order: by its id for good, by what it wishes for a while.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use ephor_governance::ids::SourceId;
+use ephor_governance::order::Intent;
+
+use crate::order::TradeSignal;
+use crate::refusal::Refusal;
+
+/// How many wishes are remembered to be compared by content.
+const REMEMBERED: usize = 4_096;
+
+/// The stage between sizing and governance.
+pub trait Dedup {
+    /// Whether this is a new wish. One that is gets remembered with [`Dedup::wished`], once it is an order.
+    ///
+    /// # Errors
+    /// [`Refusal::DuplicateId`] and [`Refusal::DuplicateContent`].
+    fn check(&self, signal: &TradeSignal) -> Result<(), Refusal>;
+
+    /// Remembers a wish that became an order.
+    fn wished(&mut self, signal: &TradeSignal);
+
+    /// Marks an id as an order that has been sent.
+    fn sent(&mut self, id: SourceId);
+}
+
+/// Remembers ids, and for a window what they wished. Exits are told apart by their ids alone: a second one finds
+/// nothing left to reduce, and the first may not have been enough.
+#[derive(Clone, Debug, Default)]
+pub struct Window {
+    nanos: i64,
+    ids: BTreeSet<SourceId>,
+    wishes: VecDeque<TradeSignal>,
+}
+
+impl Window {
+    /// Within so many nanoseconds of its time the same wish under another id is the same order; 0 compares ids alone.
+    #[must_use]
+    pub const fn new(nanos: i64) -> Self {
+        Self { nanos, ids: BTreeSet::new(), wishes: VecDeque::new() }
+    }
+}
+
+impl Dedup for Window {
+    fn check(&self, signal: &TradeSignal) -> Result<(), Refusal> {
+        if self.ids.contains(&signal.id) {
+            return Err(Refusal::DuplicateId);
+        }
+        let near =
+            |other: &&TradeSignal| signal.at.nanos().saturating_sub(other.at.nanos()).saturating_abs() < self.nanos;
+        let first = self.wishes.iter().filter(near).find(|other| is_same_wish(other, signal));
+        first.map_or(Ok(()), |first| {
+            Err(Refusal::DuplicateContent { first: first.id.clone(), window_nanos: self.nanos })
+        })
+    }
+
+    fn wished(&mut self, signal: &TradeSignal) {
+        if self.nanos > 0 && signal.intent == Intent::Entry {
+            if self.wishes.len() >= REMEMBERED {
+                self.wishes.pop_front();
+            }
+            self.wishes.push_back(signal.clone());
+        }
+        self.sent(signal.id.clone());
+    }
+
+    fn sent(&mut self, id: SourceId) {
+        self.ids.insert(id);
+    }
+}
+
+fn is_same_wish(one: &TradeSignal, other: &TradeSignal) -> bool {
+    one.strategy == other.strategy
+        && one.instrument == other.instrument
+        && one.side == other.side
+        && one.intent == other.intent
+        && one.kind == other.kind
+        && one.stop == other.stop
+}

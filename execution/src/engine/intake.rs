@@ -1,0 +1,193 @@
+//! What venues have done: reported, counted, and followed by what post-trade risk asks for.
+
+use ephor_governance::event::Scope;
+use ephor_governance::fill::{Fee, Fill};
+use ephor_governance::ids::{AccountId, InstrumentId};
+use ephor_governance::order::OrderStatus;
+use ephor_governance::units::{Amount, Timestamp};
+
+use super::{EngineError, ExecutionEngine};
+use crate::breaker::Reach;
+use crate::gate::{Gate, Report, ReportError};
+use crate::instrument::Instrument;
+use crate::positions::Lane;
+use crate::post::Consequence;
+use crate::seen::Working;
+use crate::venue::{Execution, Venue, What};
+
+impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
+    /// Takes note of a price, and does what the post-trade checks ask for.
+    ///
+    /// # Errors
+    /// [`EngineError`], where a kill could not be recorded now; it is tried again with everything that follows.
+    pub async fn on_price(
+        &mut self,
+        instrument: &InstrumentId,
+        price: Amount,
+        at: Timestamp,
+    ) -> Result<(), EngineError> {
+        self.state.now = self.state.now.max(at);
+        self.state.prices.insert(instrument.clone(), price);
+        self.stages.sizer.price(instrument, price);
+        let seen = self.state.seen();
+        let asked: Vec<_> = self.stages.post_trade.iter_mut().flat_map(|check| check.after_price(&seen)).collect();
+        for consequence in asked {
+            self.follow(consequence);
+        }
+        self.flush().await
+    }
+
+    /// Takes in everything that the venues have done since the last time: reported, then counted, one by one.
+    /// After a start this is everything they ever did: what was reported before is known to governance by its id.
+    ///
+    /// # Errors
+    /// [`EngineError`]; it goes on from there the next time.
+    pub async fn on_executions(&mut self) -> Result<(), EngineError> {
+        self.flush().await?;
+        for lane in Lane::ALL {
+            loop {
+                let cursor = self.cursors.get(&lane).copied().unwrap_or_default();
+                let batch =
+                    self.venue(lane).executions_since(cursor).map_err(|source| EngineError::Venue { lane, source })?;
+                if batch.is_empty() {
+                    break;
+                }
+                for execution in batch {
+                    self.take(lane, &execution).await?;
+                    *self.cursors.entry(lane).or_default() += 1;
+                }
+            }
+        }
+        self.is_caught_up = true;
+        self.flush().await
+    }
+
+    async fn take(&mut self, lane: Lane, execution: &Execution) -> Result<(), EngineError> {
+        self.state.now = self.state.now.max(execution.at);
+        let instrument = self.state.instruments.get(&execution.instrument).cloned();
+        if matches!(execution.what, What::Filled(_)) && instrument.is_none() {
+            return Err(EngineError::InstrumentUnknown { instrument: execution.instrument.clone() });
+        }
+        if let Some(report) = self.report_of(lane, execution) {
+            self.report(report).await?;
+        }
+        self.dedup.sent(execution.order_id.clone());
+        self.count(lane, execution, instrument.as_ref())?;
+        let seen = self.state.seen();
+        let checks = self.stages.post_trade.iter_mut();
+        let asked: Vec<_> = checks.flat_map(|check| check.after_execution(lane, execution, &seen)).collect();
+        for consequence in asked {
+            self.follow(consequence);
+        }
+        Ok(())
+    }
+
+    /// Counts what happened: positions, and what is under way.
+    fn count(&mut self, lane: Lane, execution: &Execution, terms: Option<&Instrument>) -> Result<(), EngineError> {
+        let id = &execution.order_id;
+        match &execution.what {
+            What::Accepted => {
+                if !self.state.working.contains_key(id) {
+                    // Sent before this engine's time.
+                    let known = self.venue(lane).order(id).map_err(|source| EngineError::Venue { lane, source })?;
+                    if let Some(known) = known.filter(|known| known.is_open) {
+                        // As it was accepted: its fills come behind this, and are counted then.
+                        let working = Working { left: known.order.qty, order: known.order, lane };
+                        self.state.working.insert(id.clone(), working);
+                    }
+                }
+            }
+            What::Filled(filled) => {
+                if let Some(terms) = terms {
+                    self.state.positions.fill(lane, &execution.strategy, terms, filled);
+                }
+                if let Some(working) = self.state.working.get_mut(id) {
+                    working.left = working.left.minus(filled.qty);
+                    if !working.left.is_positive() {
+                        self.state.working.remove(id);
+                    }
+                }
+            }
+            What::Rejected { .. } | What::Canceled | What::Expired => {
+                self.state.working.remove(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// What governance is told of an execution.
+    fn report_of(&self, lane: Lane, execution: &Execution) -> Option<Report> {
+        let Execution { order_id, strategy, instrument, at, what } = execution;
+        let over = |status, reason| Report::Order {
+            strategy: strategy.clone(),
+            report: self.order_report(order_id, instrument, status, reason),
+            at: *at,
+            trace: order_id.text(),
+        };
+        match what {
+            What::Accepted => None,
+            What::Filled(filled) => Some(Report::Fill {
+                strategy: strategy.clone(),
+                fill: Fill {
+                    id: filled.id.clone(),
+                    instrument: instrument.clone(),
+                    account: Some(AccountId::recorded(lane.as_str().into())),
+                    order_id: Some(order_id.clone()),
+                    side: filled.side,
+                    qty: filled.qty,
+                    price: filled.price,
+                    fee: (!filled.fee.is_zero()).then_some(Fee { amount: filled.fee, currency: None, rate: None }),
+                    at: *at,
+                },
+                netting: self.stages.netting,
+                trace: order_id.text(),
+            }),
+            What::Rejected { reason } => Some(over(OrderStatus::Rejected, Some(reason.as_str()))),
+            What::Canceled => Some(over(OrderStatus::Canceled, None)),
+            What::Expired => Some(over(OrderStatus::Expired, None)),
+        }
+    }
+
+    /// Reports; what a rule refuses is kept to be looked at, and holds up nothing.
+    async fn report(&mut self, report: Report) -> Result<(), EngineError> {
+        let Some(gate) = &self.gate else { return Ok(()) };
+        match gate.report(report.clone()).await {
+            Ok(()) => Ok(()),
+            Err(ReportError::Refused { problem }) => {
+                tracing::error!(?report, problem, "governance does not take a report");
+                self.refused.push((report, problem));
+                Ok(())
+            }
+            Err(error @ ReportError::Unavailable { .. }) => Err(error.into()),
+        }
+    }
+
+    /// Sends what has not been recorded yet, in order.
+    async fn flush(&mut self) -> Result<(), EngineError> {
+        while let Some(report) = self.pending.front().cloned() {
+            self.report(report).await?;
+            self.pending.pop_front();
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, consequence: Consequence) {
+        let by = self.stages.by.clone();
+        match consequence {
+            Consequence::Break { reach, reason } => {
+                self.open_breaker(reach, by, reason);
+            }
+            Consequence::Kill { scope, reason } => {
+                tracing::error!(?scope, reason, "post-trade risk engages the kill switch");
+                // Until it is recorded, and where nobody records it, nothing goes on here either.
+                let reach = match &scope {
+                    Scope::All | Scope::Venue(_) => Reach::All,
+                    Scope::Strategy(strategy) => Reach::Strategy(strategy.clone()),
+                    Scope::Instrument(instrument) => Reach::Instrument(instrument.clone()),
+                };
+                self.open_breaker(reach, by.clone(), reason.clone());
+                self.pending.push_back(Report::Kill { scope, by, reason, at: self.state.now });
+            }
+        }
+    }
+}
