@@ -43,9 +43,9 @@ impl Gate for Governor {
 
     async fn report(&self, report: Report) -> Result<(), ReportError> {
         let recorded = match report {
-            Report::Fill { strategy, fill, netting, trace } => {
+            Report::Fill { strategy, fill, netting, currency, trace } => {
                 let at = fill.at;
-                self.tell_of(strategy, Command::RecordFill { fill, netting }, at, trace).await
+                self.tell_of(strategy, Command::RecordFill { fill, netting, currency }, at, trace).await
             }
             Report::Order { strategy, report, at, trace } => {
                 self.tell_of(strategy, Command::ReportOrder(report), at, trace).await

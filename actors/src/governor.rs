@@ -327,8 +327,8 @@ impl Governor {
         let place = self.enter()?;
         if let Some(failure) = self.held(&request) {
             let recorded = self.recorded_before(&request, attempt)?.ok_or(failure)?;
-            let (reply, answer) = oneshot::channel();
-            crate::shard::answer(reply, Ok(recorded));
+            let (reply, answer) = reply();
+            reply.answer(Ok(recorded));
             return Ok(Sent { answer, place });
         }
         let gates = &self.house.gates;

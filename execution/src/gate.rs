@@ -8,7 +8,7 @@ use std::future::Future;
 use ephor_governance::event::Scope;
 use ephor_governance::fill::{Fill, Netting};
 use ephor_governance::gate::Execution;
-use ephor_governance::ids::{Actor, StrategyId};
+use ephor_governance::ids::{Actor, Currency, StrategyId};
 use ephor_governance::order::{Order, OrderReport};
 use ephor_governance::units::{Amount, Multiplier, Timestamp};
 use ephor_governance::verdict::{Action, Reason};
@@ -80,6 +80,8 @@ pub enum Report {
         fill: Fill,
         /// How it is matched with those before it.
         netting: Netting,
+        /// What its price is counted in, where it is known: it has to be the strategy's own.
+        currency: Option<Currency>,
         /// Ties order, decision, token and trade together.
         trace: SmolStr,
     },

@@ -44,7 +44,7 @@ pub fn backtest(id: &StrategyId, registration: &Registration, fills: &[Fill]) ->
         strategy::apply(&mut state, &registered, first.at);
     }
     for fill in fills {
-        let command = Command::RecordFill { fill: fill.clone(), netting: Netting::Fifo };
+        let command = Command::RecordFill { fill: fill.clone(), netting: Netting::Fifo, currency: None };
         for event in strategy::decide(&state, id, &command, &Context { at: fill.at, system: &system })? {
             strategy::apply(&mut state, &event, fill.at);
         }

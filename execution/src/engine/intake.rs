@@ -140,6 +140,7 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
                     at: *at,
                 },
                 netting: self.stages.netting,
+                currency: self.state.instruments.get(instrument).map(|terms| terms.currency.clone()),
                 trace: order_id.text(),
             }),
             What::Rejected { reason } => Some(over(OrderStatus::Rejected, Some(reason.as_str()))),
