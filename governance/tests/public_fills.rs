@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use ephor_governance::event::Registration;
-use ephor_governance::fill::{Fee, Fill, Netting};
+use ephor_governance::fill::{Fee, Fill, Netting, Pieces};
 use ephor_governance::order::Side;
 use ephor_governance::strategy::Command;
 use ephor_governance::units::Amount;
@@ -81,7 +81,7 @@ fn netted(netting: Netting) -> BTreeMap<String, Told> {
                 told.fills += 1;
                 told.rounded_off = told.rounded_off.plus(rounding(&fill, multiplier));
                 told.positions.insert(fill.instrument.to_string(), amount(text(&line, "position_qty")));
-                world.tell(&Command::RecordFill { fill: fill.clone(), netting }).unwrap();
+                world.tell(&Command::RecordFill { fill: fill.clone(), netting, pieces: Pieces::Together }).unwrap();
                 let found = world.state.fills.position(&fill.instrument);
                 assert_eq!(found, told.positions[fill.instrument.as_str()], "{line}");
             }
@@ -112,8 +112,8 @@ fn the_fills_of_real_strategies_come_to_the_results_that_their_engines_recorded(
         let of =
             |name: &str| (all[name].fills, all[name].trades, all[name].world.as_ref().unwrap().state.totals.trades);
         // One position in two purchases and two sales: two exits each.
-        assert_eq!(of("EMAX-GBPUSD-M5-001"), (600, 150, 300));
-        assert_eq!(of("BBMR-GBPUSD-M5-001"), (444, 111, 222));
+        assert_eq!(of("EMAX-GBPUSD-M5-001"), (600, 150, 150));
+        assert_eq!(of("BBMR-GBPUSD-M5-001"), (444, 111, 111));
         assert_eq!(of("BBMR-6E-M15-001"), (86, 39, 42));
         assert_eq!(of("FT-SampleStrategy"), (102, 51, 51));
     }

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use ephor_actors::Request;
 use ephor_governance::drift::{Baseline, Metric};
 use ephor_governance::event::{Account, RecordedBaseline, Registration};
-use ephor_governance::fill::{Fee, Fill, Netting};
+use ephor_governance::fill::{Fee, Fill, Netting, Pieces};
 use ephor_governance::ids::{SourceId, StrategyId, TokenId};
 use ephor_governance::order::{Intent, Order, OrderReport, OrderStatus, Side, Signal};
 use ephor_governance::strategy::Command;
@@ -255,7 +255,8 @@ impl Parser {
             fee,
             at,
         };
-        Ok(Command::RecordFill { fill, netting: fields.choice("netting", &NETTINGS)?.unwrap_or_default() })
+        let netting = fields.choice("netting", &NETTINGS)?.unwrap_or_default();
+        Ok(Command::RecordFill { fill, netting, pieces: Pieces::Together })
     }
 
     fn trade(&self, fields: &Fields<'_>, id: SourceId) -> Result<Command, Refusal> {
@@ -467,13 +468,13 @@ mod tests {
 
     #[test]
     fn a_fill_is_matched_first_in_first_out_and_made_when_it_came_unless_it_says_otherwise() {
-        let Command::RecordFill { fill, netting } = command(FILL) else { panic!("not a fill") };
+        let Command::RecordFill { fill, netting, .. } = command(FILL) else { panic!("not a fill") };
         assert_eq!((netting, fill.at, fill.account), (Netting::Fifo, "2020-01-01T00:00:00Z".parse().unwrap(), None));
         let fee = fill.fee.unwrap();
         assert_eq!((fee.amount, fee.currency, fee.rate), (Amount::new(-1, 1), "BNB".parse().ok(), Some(300.into())));
         let more = r#""fee":null,"fee_currency":null,"fee_rate":null,"account":"U1","order_id":"O-1","netting":"AVERAGE","filled_at":"2019-12-31T00:00:00Z"}"#;
         let (plain, _) = FILL.split_once("\"fee\"").unwrap();
-        let Command::RecordFill { fill, netting } = command(&format!("{plain}{more}")) else { panic!("not a fill") };
+        let Command::RecordFill { fill, netting, .. } = command(&format!("{plain}{more}")) else { panic!("not a fill") };
         assert_eq!((netting, fill.at.to_string().as_str()), (Netting::Average, "2019-12-31T00:00:00Z"));
         assert_eq!((fill.account.unwrap().as_str(), fill.order_id.unwrap().as_str(), fill.fee), ("U1", "O-1", None));
     }
