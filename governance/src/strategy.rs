@@ -393,8 +393,7 @@ fn close_trade(
         Some(piece) => health::against(piece.pnl.to_f64(), piece.mean_loss),
         None => health::measure(trade, &state.outcomes, &policy.health_score),
     };
-    let (pnl, notional) =
-        piece.as_ref().map_or((trade.realized_pnl, notional), |piece| (piece.pnl, piece.notional));
+    let (pnl, notional) = piece.as_ref().map_or((trade.realized_pnl, notional), |piece| (piece.pnl, piece.notional));
     let return_on_entry = if notional.is_zero() { 0.0 } else { pnl.to_f64() / notional.to_f64() };
     let closed = ClosedTrade { trade: trade.clone(), r, return_on_entry, keep: policy.keep(), piece };
 
@@ -415,7 +414,9 @@ fn close_trade(
     let mut events = vec![Event::TradeClosed(closed), Event::HealthUpdated(health)];
     events.extend(follow_drift(state, &comparisons, context));
     let transition = maturity::decide(&record, context.at, &policy.maturity);
-    events.extend(transition.filter(|due| is_settled(state, due, &events, fill, context)).map(Event::MaturityTransitioned));
+    events.extend(
+        transition.filter(|due| is_settled(state, due, &events, fill, context)).map(Event::MaturityTransitioned),
+    );
     Ok(events)
 }
 

@@ -304,9 +304,12 @@ pub(crate) fn any_event() -> impl Strategy<Value = Event> {
         };
         select(events.unwrap_or_else(|_| vec![Event::ActorFaulted { message: String::new() }]))
     });
-    let filled =
-        (any_fill(), any_amount(), any_amount(), any_netting(), any_pieces()).prop_map(
-            |(fill, qty, price, netting, pieces)| Event::FillRecorded { fill: Fill { qty, price, ..fill }, netting, pieces },
-        );
+    let filled = (any_fill(), any_amount(), any_amount(), any_netting(), any_pieces()).prop_map(
+        |(fill, qty, price, netting, pieces)| Event::FillRecorded {
+            fill: Fill { qty, price, ..fill },
+            netting,
+            pieces,
+        },
+    );
     prop_oneof![3 => closed, 1 => registered, 1 => reported, 2 => filled, 1 => healthy, 6 => decided]
 }

@@ -111,10 +111,15 @@ fn one_fill_gives_one_commit_with_all_that_follows() {
     let opened = Fill { order_id: Some(read("O-1")), ..fill(10, "B 10 @ 100") };
     tell(&mut world, &opened, Netting::Fifo);
     let closing = Fill { order_id: Some(read("O-2")), ..fill(20, "S 4 @ 90") };
-    let events = world.tell(&Command::RecordFill { fill: closing.clone(), netting: Netting::Fifo, pieces: Pieces::Together }).unwrap();
+    let events = world
+        .tell(&Command::RecordFill { fill: closing.clone(), netting: Netting::Fifo, pieces: Pieces::Together })
+        .unwrap();
     let names: Vec<&str> = events.iter().map(Event::name).collect();
     assert_eq!(names, ["FillRecorded", "TradeClosed", "HealthUpdated"]);
-    assert_eq!(Command::of(&events), Some(Command::RecordFill { fill: closing, netting: Netting::Fifo, pieces: Pieces::Together }));
+    assert_eq!(
+        Command::of(&events),
+        Some(Command::RecordFill { fill: closing, netting: Netting::Fifo, pieces: Pieces::Together })
+    );
     let Event::TradeClosed(closed) = &events[1] else { panic!("{events:?}") };
     let trade = &closed.trade;
     assert_eq!((trade.id.as_str(), trade.order_id.as_ref().unwrap().as_str()), ("fill-20", "O-2"));
@@ -127,7 +132,8 @@ fn one_fill_gives_one_commit_with_all_that_follows() {
     }
     let demoted = (31..45).any(|at| {
         let fill = fill(at, "S 1 @ 90");
-        let events = world.tell(&Command::RecordFill { fill, netting: Netting::Fifo, pieces: Pieces::Together }).unwrap();
+        let events =
+            world.tell(&Command::RecordFill { fill, netting: Netting::Fifo, pieces: Pieces::Together }).unwrap();
         events.last().unwrap().name() == "MaturityTransitioned"
     });
     assert!(demoted, "a row of losses demotes, whoever netted them");
@@ -312,7 +318,14 @@ fn what_nobody_can_be_named_for_has_a_stream_that_takes_nothing_else() {
     let no_strategy = Err(Rejection::NoStrategy { name: "UNATTRIBUTED" });
     assert_eq!(world.decide(&Command::Register(registration())), no_strategy);
     assert_eq!(world.decide(&Command::CheckOrder { order: order("O-1"), attempt: 0 }), no_strategy);
-    assert_eq!(world.decide(&Command::RecordFill { fill: fill(0, "B 1 @ 1"), netting: Netting::Fifo, pieces: Pieces::Together }), no_strategy);
+    assert_eq!(
+        world.decide(&Command::RecordFill {
+            fill: fill(0, "B 1 @ 1"),
+            netting: Netting::Fifo,
+            pieces: Pieces::Together
+        }),
+        no_strategy
+    );
     assert!("UNATTRIBUTED".parse::<StrategyId>().is_err());
     let elsewhere = World::registered().decide(&Command::RecordUnattributed(unattributed()));
     assert!(matches!(elsewhere, Err(Rejection::InvalidField { field: "strategy_id", .. })), "{elsewhere:?}");

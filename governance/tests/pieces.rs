@@ -114,10 +114,12 @@ fn what_is_another_order_account_or_side_is_another_trade() {
 #[test]
 fn a_trade_told_by_its_source_is_never_amended() {
     let mut world = World::registered();
-    let told = |number| Command::CloseTrade(ephor_governance::trade::Trade {
-        order_id: Some(read("exit")),
-        ..trade(number, amount("-1"))
-    });
+    let told = |number| {
+        Command::CloseTrade(ephor_governance::trade::Trade {
+            order_id: Some(read("exit")),
+            ..trade(number, amount("-1"))
+        })
+    };
     world.tell(&told(1)).unwrap();
     world.tell(&told(2)).unwrap();
     tell(&mut world, fill(0, "B 2 @ 100"));
@@ -227,22 +229,24 @@ struct Order {
 fn orders(prices: std::ops::Range<i64>) -> impl Strategy<Value = Vec<Order>> {
     let order = (any::<bool>(), any::<bool>(), any::<bool>(), 1..20_i64, prices, 1..4_i64);
     vec(order, 0..20).prop_map(|orders| {
-        let order = |(number, (buy, instrument, account, qty, price, pieces)): (i64, (bool, bool, bool, i64, i64, i64))| {
-            let text = format!("{} {qty} @ {price}", if buy { "B" } else { "S" });
-            let fill = Fill {
-                instrument: read(if instrument { "BTC" } else { "GOOG.NASDAQ" }),
-                account: account.then(|| read("second")),
-                ..of(&format!("order-{number}"), fill(100 * number, &text))
+        let order =
+            |(number, (buy, instrument, account, qty, price, pieces)): (i64, (bool, bool, bool, i64, i64, i64))| {
+                let text = format!("{} {qty} @ {price}", if buy { "B" } else { "S" });
+                let fill = Fill {
+                    instrument: read(if instrument { "BTC" } else { "GOOG.NASDAQ" }),
+                    account: account.then(|| read("second")),
+                    ..of(&format!("order-{number}"), fill(100 * number, &text))
+                };
+                Order { fill, pieces: pieces.min(qty) }
             };
-            Order { fill, pieces: pieces.min(qty) }
-        };
         (0..).zip(orders).map(order).collect()
     })
 }
 
 /// The first piece, and the others.
 fn split(order: &Order) -> (Fill, Vec<Fill>) {
-    let qty = |number: i64| if number == 0 { order.fill.qty.minus(Amount::from(order.pieces - 1)) } else { Amount::ONE };
+    let qty =
+        |number: i64| if number == 0 { order.fill.qty.minus(Amount::from(order.pieces - 1)) } else { Amount::ONE };
     let piece = |number: i64| {
         let id = read(&format!("{}-{number}", order.fill.id));
         Fill { id, qty: qty(number), ..order.fill.clone() }
@@ -271,7 +275,15 @@ fn in_pieces(orders: &[Order], interleaved: bool) -> Vec<Fill> {
 fn told(policy: &Policy, fills: impl IntoIterator<Item = Fill>, netting: Netting) -> World {
     let mut world = World::registered();
     world.adopt(policy.clone());
-    let all = [Metric::WinRate, Metric::AvgRr, Metric::Sharpe, Metric::ProfitFactor, Metric::Expectancy, Metric::AvgReturn, Metric::MaxDrawdown];
+    let all = [
+        Metric::WinRate,
+        Metric::AvgRr,
+        Metric::Sharpe,
+        Metric::ProfitFactor,
+        Metric::Expectancy,
+        Metric::AvgReturn,
+        Metric::MaxDrawdown,
+    ];
     world.tell(&Command::RecordBaseline(baseline(&all.map(|metric| (metric, 0.5))))).unwrap();
     for fill in fills {
         world.tell(&Command::RecordFill { fill, netting, pieces: Pieces::Together }).unwrap();
@@ -286,7 +298,15 @@ fn still() -> Policy {
     policy.maturity.demotion_loss_streak = u32::MAX;
     policy.maturity.demotion_drawdown = Amount::ONE;
     policy.drift_detector.trades_min = 2;
-    policy.drift_detector.metrics_tracked = vec![Metric::WinRate, Metric::AvgRr, Metric::Sharpe, Metric::ProfitFactor, Metric::Expectancy, Metric::AvgReturn, Metric::MaxDrawdown];
+    policy.drift_detector.metrics_tracked = vec![
+        Metric::WinRate,
+        Metric::AvgRr,
+        Metric::Sharpe,
+        Metric::ProfitFactor,
+        Metric::Expectancy,
+        Metric::AvgReturn,
+        Metric::MaxDrawdown,
+    ];
     policy
 }
 

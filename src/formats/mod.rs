@@ -168,7 +168,9 @@ impl Reading {
         let command = match &fact.what {
             What::Account(account) => return Entry { ts, asked: Asked::Account(account.clone()) },
             What::Trade(trade) => Command::CloseTrade(trade.clone()),
-            What::Fill(fill) => Command::RecordFill { fill: fill.clone(), netting: self.netting, pieces: Pieces::Together },
+            What::Fill(fill) => {
+                Command::RecordFill { fill: fill.clone(), netting: self.netting, pieces: Pieces::Together }
+            }
             What::Order(report) => Command::ReportOrder(report.clone()),
         };
         let (strategy, command) = match self.attribution.whose(fact, said) {

@@ -474,7 +474,9 @@ mod tests {
         assert_eq!((fee.amount, fee.currency, fee.rate), (Amount::new(-1, 1), "BNB".parse().ok(), Some(300.into())));
         let more = r#""fee":null,"fee_currency":null,"fee_rate":null,"account":"U1","order_id":"O-1","netting":"AVERAGE","filled_at":"2019-12-31T00:00:00Z"}"#;
         let (plain, _) = FILL.split_once("\"fee\"").unwrap();
-        let Command::RecordFill { fill, netting, .. } = command(&format!("{plain}{more}")) else { panic!("not a fill") };
+        let Command::RecordFill { fill, netting, .. } = command(&format!("{plain}{more}")) else {
+            panic!("not a fill")
+        };
         assert_eq!((netting, fill.at.to_string().as_str()), (Netting::Average, "2019-12-31T00:00:00Z"));
         assert_eq!((fill.account.unwrap().as_str(), fill.order_id.unwrap().as_str(), fill.fee), ("U1", "O-1", None));
     }

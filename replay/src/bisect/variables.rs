@@ -96,7 +96,11 @@ pub const VARIABLES: &[Variable] = &[
     variable("fills.books.<instrument>.<account>.direction", "text", "\"long\" or \"short\""),
     variable("fills.books.<instrument>.<account>.lots", "list", "open lots: qty, cost, fees, opened_at each"),
     variable("fills.books.<instrument>.<account>.last_at", "time", "the latest fill, by the source"),
-    variable("closing", "list", "orders whose further pieces amend a trade: order_id, trade, number, pnl and more each"),
+    variable(
+        "closing",
+        "list",
+        "orders whose further pieces amend a trade: order_id, trade, number, pnl and more each",
+    ),
     variable("unattributed", "number", "what was kept here because it belongs to no strategy"),
 ];
 

@@ -1,20 +1,21 @@
 //! Trades that come of fills: judged again, under another policy, and with some of them left out.
 
-use ephor_events::Seq;
+use ephor_events::{Seq, StreamId};
 use ephor_governance::event::{Event, Unattributed};
 use ephor_governance::fill::Pieces;
 use ephor_governance::ids::StrategyId;
 use ephor_governance::maturity::Level;
 use ephor_governance::order::{OrderReport, OrderStatus, Side};
 use ephor_governance::policy::Policy;
-use ephor_governance::strategy::Command;
+use ephor_governance::strategy::{self, Command};
 use ephor_governance::units::Amount;
 use ephor_replay::ReplayError;
 use ephor_replay::at::known;
 use ephor_replay::audit::{Rules, Scope, audit};
 use ephor_replay::what_if::{Outcome, Pair, Variant, what_if};
 use ephor_replay::why::otherwise::Otherwise;
-use ephor_replay::why::{Happening, Target, why};
+use ephor_replay::why::{Because, Happening, Target, why};
+use ephor_snapshots::restore;
 use proptest::prelude::*;
 
 use crate::random::{self, steps};
@@ -85,7 +86,8 @@ fn a_trade_of_fills_that_would_not_have_been_taken_is_no_evidence() {
 fn why_leaves_out_what_a_fill_closed_and_keeps_its_book() {
     let mut world = World::at_level(Level::Autonomous);
     fill(&mut world, 1, "order-1", 100, 100);
-    let fills: Vec<Seq> = (0..11).map(|number| fill(&mut world, 10 + number, &format!("exit-{number}"), -1, 90)).collect();
+    let fills: Vec<Seq> =
+        (0..11).map(|number| fill(&mut world, 10 + number, &format!("exit-{number}"), -1, 90)).collect();
     let why = why(&world.reader(), &Target::Last(read(MOMENTUM), Happening::Demotion)).unwrap();
     let Otherwise { trades, .. } = why.otherwise.unwrap();
     let trades = trades.unwrap();
@@ -124,8 +126,7 @@ fn a_log_of_before_orders_were_one_trade_keeps_its_meaning() {
     world.before_orders = false;
     in_pieces(&mut world, 30, "exit", &[90; 5]);
     assert_eq!((trades(&world), differs(&world)), (12, 0));
-    let states = states(&world.reader(), None, 1, &mut |_| {}).unwrap();
-    let folded = states.strategies.values().next().unwrap();
+    let folded = restore(&world.reader(), None, &StreamId::new(MOMENTUM), None, strategy::evolve).unwrap();
     assert_eq!(folded.state, world.strategies[&read(MOMENTUM)].0, "and it folds to what it was");
     let outcome = under(&world, |_| {});
     assert!(!outcome.differs() && outcome.refused.commands == 0);
@@ -160,7 +161,7 @@ fn why_leaves_out_all_pieces_of_an_order() {
     // Of the last there was one piece when it fell.
     let results: Vec<Amount> = trades.any_one.iter().map(|trade| trade.pnl).collect();
     assert_eq!((results[0], results[10]), (Amount::from(-15), Amount::from(-10)));
-    let Because::Demotion(Demotion { run: Some(run), .. }) = why.because else { panic!("{:?}", why.because) };
+    let Because::Demotion { losses: Some(run), .. } = why.because else { panic!("{:?}", why.because) };
     let numbers: Vec<u32> = run.steps.iter().map(|step| step.number).collect();
     assert_eq!((numbers.first(), numbers.last(), run.steps.len()), (Some(&1), Some(&11), 21));
     assert_eq!(run.steps.iter().filter(|step| step.amends.is_some()).count(), 10);
@@ -173,19 +174,22 @@ fn an_execution_that_a_report_tells_of_too_fills_its_order_once() {
     let opened = world.at;
     fill(&mut world, 1, "order-1", 10, 100);
     world.happened = Some(opened);
-    world.tell(MOMENTUM, &Command::ReportOrder(OrderReport {
-        id: read("report-1"),
-        instrument: read("GOOG.NASDAQ"),
-        order_id: Some(read("order-1")),
-        status: OrderStatus::Filled,
-        side: Some(Side::Buy),
-        qty: Some(read("10")),
-        price: None,
-        position_qty: None,
-        equity: None,
-        commission: None,
-        reason: None,
-    }));
+    world.tell(
+        MOMENTUM,
+        &Command::ReportOrder(OrderReport {
+            id: read("report-1"),
+            instrument: read("GOOG.NASDAQ"),
+            order_id: Some(read("order-1")),
+            status: OrderStatus::Filled,
+            side: Some(Side::Buy),
+            qty: Some(read("10")),
+            price: None,
+            position_qty: None,
+            equity: None,
+            commission: None,
+            reason: None,
+        }),
+    );
     world.happened = None;
     fill(&mut world, 2, "exit", -10, 90);
     let outcome = under(&world, |policy| policy.health_score.sizing_floor = 0.2);
