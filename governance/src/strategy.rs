@@ -397,13 +397,12 @@ fn close_trade(
     let return_on_entry = if notional.is_zero() { 0.0 } else { pnl.to_f64() / notional.to_f64() };
     let closed = ClosedTrade { trade: trade.clone(), r, return_on_entry, keep: policy.keep(), piece };
 
-    let (outcomes, evidence) = match held {
-        Some(held) => state.amended(held, &closed),
-        None => {
-            let mut outcomes = state.outcomes.clone();
-            push_outcome(&mut outcomes, &closed);
-            (outcomes, state.maturity.evidence.with(trade))
-        }
+    let (outcomes, evidence) = if let Some(held) = held {
+        state.amended(held, &closed)
+    } else {
+        let mut outcomes = state.outcomes.clone();
+        push_outcome(&mut outcomes, &closed);
+        (outcomes, state.maturity.evidence.with(trade))
     };
     let record = maturity::State { evidence, ..state.maturity };
     let health = health::fold(&outcomes, &policy.health_score);

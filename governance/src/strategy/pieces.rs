@@ -43,6 +43,8 @@ pub struct Closing {
     pub streak_at_level: u32,
     /// Losses in a row before it, of all.
     pub streak: u32,
+    /// Whether what it closes has stood open since its last piece: it may close more, and turn.
+    pub is_open: bool,
 }
 
 impl State {
@@ -68,15 +70,20 @@ impl State {
         self.totals.trades.saturating_sub(held.number) < self.maturity.evidence.trades
     }
 
-    /// Whether what it closes still stands open, so that it may close more.
-    fn may_close_more(&self, held: &Closing) -> bool {
-        let book = self.fills.books.get(&held.instrument).and_then(|books| books.get(&held.account));
-        book.is_some_and(|book| book.direction == held.direction && !book.lots.is_empty())
+    /// Takes note of what a piece has left open of its book: nothing, and every order that closed it is done.
+    fn see_book(&mut self, trade: &Trade, account: &AccountId) {
+        let book = self.fills.books.get(&trade.instrument).and_then(|books| books.get(account));
+        let stands = book.is_some_and(|book| book.direction == trade.direction && !book.lots.is_empty());
+        for held in self.closing.iter_mut().filter(|held| {
+            held.direction == trade.direction && held.instrument == trade.instrument && held.account == *account
+        }) {
+            held.is_open = stands && (held.is_open || Some(&held.order_id) == trade.order_id.as_ref());
+        }
     }
 
     /// The record at the level in which an order that may close more counts only with what it has lost.
     pub(super) fn settled(&self) -> Evidence {
-        let open = self.closing.iter().filter(|held| self.is_counted(held) && self.may_close_more(held));
+        let open = self.closing.iter().filter(|held| held.is_open && self.is_counted(held));
         open.fold(self.maturity.evidence, |settled, held| {
             let lost = Amount::ZERO.minus(held.pnl.min(Amount::ZERO));
             let without = settled.discounting(held.pnl);
@@ -126,6 +133,7 @@ impl State {
         }
         if let (Some(held), Some(piece)) = (self.closing.get_mut(at), &closed.piece) {
             (held.pnl, held.notional) = (piece.pnl, piece.notional);
+            self.see_book(&closed.trade, &piece.account);
         }
         self.see_drawdown();
     }
@@ -153,7 +161,9 @@ impl State {
                 mean_loss: piece.mean_loss,
                 streak_at_level,
                 streak,
+                is_open: false,
             });
+            self.see_book(&closed.trade, &piece.account);
         }
         // Orders are held in the order of their trades.
         while self.closing.first().is_some_and(|held| self.place(held).is_none()) {
