@@ -162,7 +162,7 @@ impl Subject {
         let command = Command::of(told);
         let before = decision_in(recorded);
         let closes = if let Some(Command::CloseTrade(trade)) = &command { Some(trade) } else { None };
-        let amends = told.iter().any(|event| matches!(event, Event::TradeClosed(closed) if closed.amends().is_some()));
+        let amends = told.iter().any(|event| matches!(event, Event::TradeClosed(trade) if trade.amends().is_some()));
         let tied = closes.and_then(|trade| self.book.tie(commit, trade));
         let mut answers: Vec<Answer> = Vec::new();
         for (index, ((world, system), tally)) in self.worlds.iter_mut().zip(systems).zip(tallies).enumerate() {
