@@ -83,7 +83,7 @@ fn a_further_piece_makes_of_its_order_what_it_is_as_a_whole() {
     let events = closes(&mut world, 3, "exit", "S 1 @ 105");
     let Event::TradeClosed(closed) = &events[1] else { panic!("{events:?}") };
     assert_eq!((closed.trade.realized_pnl, closed.result()), (amount("-15"), amount("-5")));
-    assert_eq!(closed.amends().map(|first| first.as_str()), Some("fill-2"));
+    assert_eq!(closed.amends(), Some(&read("fill-2")));
     assert_close(closed.return_on_entry, -5.0 / 220.0, 1e-12, "return of both pieces");
     let (totals, evidence) = (&world.state.totals, &world.state.maturity.evidence);
     assert_eq!((counts(&world.state), totals.wins, totals.losses), ((1, 0, 1, 1), 0, 1));
