@@ -7,6 +7,7 @@
 use ephor_events::{StreamId, codec};
 use ephor_execution::{Answer, Ask, Gate, Report, ReportError};
 use ephor_governance::event::Event;
+use ephor_governance::fill::Pieces;
 use ephor_governance::ids::StrategyId;
 use ephor_governance::order::Order;
 use ephor_governance::rejection::Rejection;
@@ -45,7 +46,13 @@ impl Gate for Governor {
         let recorded = match report {
             Report::Fill { strategy, fill, netting, currency, trace } => {
                 let at = fill.at;
-                self.tell_of(strategy, Command::RecordFill { fill, netting, currency }, at, trace).await
+                self.tell_of(
+                    strategy,
+                    Command::RecordFill { fill, netting, pieces: Pieces::Together, currency },
+                    at,
+                    trace,
+                )
+                .await
             }
             Report::Order { strategy, report, at, trace } => {
                 self.tell_of(strategy, Command::ReportOrder(report), at, trace).await

@@ -10,10 +10,12 @@
 use std::sync::Arc;
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint, standard};
-use ephor_governance::event::{Event, Scope, Subject};
+use ephor_governance::event::{ClosedTrade, Event, Scope, Subject};
+use ephor_governance::fill::Pieces;
 use ephor_governance::ids::{Actor, InstrumentId, SourceId};
 use ephor_governance::policy::{Policy, PolicyId};
 use ephor_governance::record::{KeyKind, cause_within};
+use ephor_governance::trade::{RMultiple, Trade};
 use ephor_governance::units::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -82,7 +84,8 @@ impl DecodeError {
     }
 }
 
-/// The number that an event's type has in the log, and the schema version that is written now.
+/// The number that an event's type has in the log, and the schema version that is written now: for a trade by itself
+/// still the first, because nothing else is said of it.
 #[must_use]
 pub const fn type_and_schema(event: &Event) -> (u16, u16) {
     match event {
@@ -90,7 +93,8 @@ pub const fn type_and_schema(event: &Event) -> (u16, u16) {
         Event::BaselineRecorded(_) => (2, 1),
         Event::SignalReceived(_) => (3, 1),
         Event::OrderReported(_) => (4, 1),
-        Event::TradeClosed(_) => (5, 1),
+        Event::TradeClosed(ClosedTrade { piece: None, .. }) => (5, 1),
+        Event::TradeClosed(ClosedTrade { piece: Some(_), .. }) => (5, 2),
         Event::AccountUpdated(_) => (6, 1),
         Event::DecisionMade(_) => (7, 1),
         Event::MaturityTransitioned(_) => (8, 1),
@@ -109,7 +113,7 @@ pub const fn type_and_schema(event: &Event) -> (u16, u16) {
         Event::OrderApproved { .. } => (21, 1),
         Event::OrderDeclined { .. } => (22, 1),
         Event::PolicyProposed { .. } => (23, 1),
-        Event::FillRecorded { .. } => (24, 1),
+        Event::FillRecorded { .. } => (24, 2),
         Event::UnattributedReceived(_) => (25, 1),
     }
 }
@@ -124,6 +128,15 @@ pub fn source_digest() -> Hash {
 #[must_use]
 pub fn type_name(type_id: u16) -> Option<&'static str> {
     Event::NAMES.get(usize::from(type_id).checked_sub(1)?).copied()
+}
+
+/// A trade by itself. The second schema adds the piece of an order that it is, and is written with one alone.
+#[derive(Deserialize)]
+struct ClosedTradeV1 {
+    trade: Trade,
+    r: RMultiple,
+    return_on_entry: f64,
+    keep: u32,
 }
 
 /// Kill switches before exits could be stopped: every one of them let exits pass.
@@ -166,7 +179,7 @@ fn write_payload(event: &Event, to: &mut Vec<u8>) -> Result<usize, bincode::erro
         Event::OrderApproved { order_id, by, reason } | Event::OrderDeclined { order_id, by, reason } => {
             put(&(order_id, by, reason), to)
         }
-        Event::FillRecorded { fill, netting } => put(&(fill, netting), to),
+        Event::FillRecorded { fill, netting, pieces } => put(&(fill, netting, pieces), to),
         Event::UnattributedReceived(received) => put(received, to),
     }
 }
@@ -390,7 +403,11 @@ fn read_payload(type_id: u16, schema: u16, bytes: &[u8]) -> Result<Event, Option
         (2, 1) => Event::BaselineRecorded(get(bytes)?),
         (3, 1) => Event::SignalReceived(get(bytes)?),
         (4, 1) => Event::OrderReported(get(bytes)?),
-        (5, 1) => Event::TradeClosed(get(bytes)?),
+        (5, 1) => {
+            let ClosedTradeV1 { trade, r, return_on_entry, keep } = get(bytes)?;
+            Event::TradeClosed(ClosedTrade { trade, r, return_on_entry, keep, piece: None })
+        }
+        (5, 2) => Event::TradeClosed(get(bytes)?),
         (6, 1) => Event::AccountUpdated(get(bytes)?),
         (7, 1) => Event::DecisionMade(get(bytes)?),
         (8, 1) => Event::MaturityTransitioned(get(bytes)?),
@@ -442,7 +459,11 @@ fn read_payload(type_id: u16, schema: u16, bytes: &[u8]) -> Result<Event, Option
         }
         (24, 1) => {
             let (fill, netting) = get(bytes)?;
-            Event::FillRecorded { fill, netting }
+            Event::FillRecorded { fill, netting, pieces: Pieces::Apart }
+        }
+        (24, 2) => {
+            let (fill, netting, pieces) = get(bytes)?;
+            Event::FillRecorded { fill, netting, pieces }
         }
         (25, 1) => Event::UnattributedReceived(get(bytes)?),
         _unknown => return Err(None),

@@ -29,7 +29,7 @@ const PINNED: [(u16, &str, &[u16]); 25] = [
     (2, "BaselineRecorded", &[1]),
     (3, "SignalReceived", &[1]),
     (4, "OrderReported", &[1]),
-    (5, "TradeClosed", &[1]),
+    (5, "TradeClosed", &[1, 2]),
     (6, "AccountUpdated", &[1]),
     (7, "DecisionMade", &[1]),
     (8, "MaturityTransitioned", &[1]),
@@ -48,7 +48,7 @@ const PINNED: [(u16, &str, &[u16]); 25] = [
     (21, "OrderApproved", &[1]),
     (22, "OrderDeclined", &[1]),
     (23, "PolicyProposed", &[1]),
-    (24, "FillRecorded", &[1]),
+    (24, "FillRecorded", &[1, 2]),
     (25, "UnattributedReceived", &[1]),
 ];
 

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use crate::fill::{Fill, Netting};
+use crate::fill::{Fill, Netting, Pieces};
 use crate::gate::Decision;
-use crate::ids::{Actor, Currency, InstrumentId, SourceId, StrategyId};
+use crate::ids::{AccountId, Actor, Currency, InstrumentId, SourceId, StrategyId};
 use crate::maturity::{Evidence, Level};
 use crate::order::{Order, OrderReport, Signal};
 use crate::policy::{Policy, PolicyId};
@@ -56,14 +56,46 @@ pub struct RecordedBaseline {
 /// A closed trade with what was measured when it was recorded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClosedTrade {
-    /// The trade.
+    /// The trade; of an order that is filled in pieces, this piece.
     pub trade: Trade,
-    /// Its result in units of risk.
+    /// Its result in units of risk; of an order in pieces, that of all so far.
     pub r: RMultiple,
-    /// Its result over the entry notional, a fraction.
+    /// Its result over the entry notional, a fraction; of an order in pieces, that of all so far.
     pub return_on_entry: f64,
     /// How many trades the state keeps from here on: the larger window of the policy in force.
     pub keep: u32,
+    /// What it is a piece of; `None` where it is a trade by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub piece: Option<Piece>,
+}
+
+impl ClosedTrade {
+    /// The trade that this is a further piece of; `None` where it is one more trade.
+    #[must_use]
+    pub fn amends(&self) -> Option<&SourceId> {
+        self.piece.as_ref()?.amends.as_ref()
+    }
+
+    /// The result that counts: of an order in pieces, that of all so far.
+    #[must_use]
+    pub fn result(&self) -> Amount {
+        self.piece.as_ref().map_or(self.trade.realized_pnl, |piece| piece.pnl)
+    }
+}
+
+/// One piece of an order that closes, and what the order has come to with it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Piece {
+    /// The account of the order; empty where its source names none.
+    pub account: AccountId,
+    /// The trade that the order's first piece was recorded as; `None` for the first.
+    pub amends: Option<SourceId>,
+    /// Result of all pieces so far.
+    pub pnl: Amount,
+    /// Entry notional of all pieces so far.
+    pub notional: Amount,
+    /// The mean loss that the first was measured by, and so are all; `None` where there was none.
+    pub mean_loss: Option<f64>,
 }
 
 /// Something of trading that no rule of attribution gives to a strategy.
@@ -260,6 +292,8 @@ pub enum Event {
         fill: Fill,
         /// How it is matched.
         netting: Netting,
+        /// What it counts as, where it closes.
+        pieces: Pieces,
     },
     /// Something of trading came in that belongs to no strategy anybody could name.
     UnattributedReceived(Unattributed),

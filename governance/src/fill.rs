@@ -61,3 +61,14 @@ pub enum Netting {
     /// All of them in proportion: the position has one average price.
     Average,
 }
+
+/// What the pieces count as in which an order that closes is filled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pieces {
+    /// Each is a trade by itself: so every fill was counted before orders were.
+    Apart,
+    /// All pieces of one order are one trade: the first begins it, the others amend it.
+    #[default]
+    Together,
+}

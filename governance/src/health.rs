@@ -82,13 +82,24 @@ pub fn measure(trade: &Trade, before: &[Measured], policy: &Policy) -> RMultiple
     if let Some(risk) = trade.initial_risk.filter(|risk| !risk.is_zero()) {
         return RMultiple { value: pnl / risk.abs().to_f64(), source: RSource::InitialRisk };
     }
+    against(pnl, mean_loss(before, policy))
+}
+
+/// The mean loss in the window, above zero; `None` without losses.
+#[must_use]
+pub fn mean_loss(before: &[Measured], policy: &Policy) -> Option<f64> {
     let losses = window(before, policy.window_trades).iter().filter(|outcome| outcome.pnl < 0.0);
     let (count, sum) = losses.fold((0.0, 0.0), |(count, sum), loss| (count + 1.0, sum - loss.pnl));
-    if count > 0.0 {
-        return RMultiple { value: pnl / (sum / count), source: RSource::MeanLoss };
+    (count > 0.0).then(|| sum / count)
+}
+
+/// A result in units of this mean loss; where there is none, its sign.
+#[must_use]
+pub fn against(pnl: f64, mean_loss: Option<f64>) -> RMultiple {
+    match mean_loss {
+        Some(mean) => RMultiple { value: pnl / mean, source: RSource::MeanLoss },
+        None => RMultiple { value: f64::from(i8::from(pnl > 0.0) - i8::from(pnl < 0.0)), source: RSource::Unit },
     }
-    let value = f64::from(i8::from(pnl > 0.0) - i8::from(pnl < 0.0));
-    RMultiple { value, source: RSource::Unit }
 }
 
 /// Folds the window, oldest outcome first, from no debt and no credit.

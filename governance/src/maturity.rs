@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::trade::{Outcome, Trade};
+use crate::trade::{Outcome, Trade, outcome};
 use crate::units::{Amount, Multiplier, Timestamp};
 use crate::verdict::{Component, Reason, Verdict};
 
@@ -207,20 +207,44 @@ impl Evidence {
 
     /// The record with one more trade.
     #[must_use]
-    pub fn with(mut self, trade: &Trade) -> Self {
-        self.trades = self.trades.saturating_add(1);
-        self.equity = self.equity.plus(trade.realized_pnl);
+    pub fn with(self, trade: &Trade) -> Self {
+        let loss_streak = streak_after(self.loss_streak, trade.outcome());
+        Self { loss_streak, ..self.moved(trade.realized_pnl).counting(trade.realized_pnl) }
+    }
+
+    /// The record after equity has moved, with nothing counted.
+    #[must_use]
+    pub(crate) fn moved(mut self, by: Amount) -> Self {
+        self.equity = self.equity.plus(by);
         self.peak = self.peak.max(self.equity);
-        match trade.outcome() {
+        self
+    }
+
+    /// The record with the count of one more result; equity and the losses in a row are left alone.
+    #[must_use]
+    pub(crate) fn counting(mut self, pnl: Amount) -> Self {
+        self.trades = self.trades.saturating_add(1);
+        match outcome(pnl) {
             Outcome::Win => {
                 self.wins = self.wins.saturating_add(1);
-                self.gross_win = self.gross_win.plus(trade.realized_pnl);
-                self.loss_streak = 0;
+                self.gross_win = self.gross_win.plus(pnl);
             }
-            Outcome::Loss => {
-                self.gross_loss = self.gross_loss.plus(trade.realized_pnl.abs());
-                self.loss_streak = self.loss_streak.saturating_add(1);
+            Outcome::Loss => self.gross_loss = self.gross_loss.plus(pnl.abs()),
+            Outcome::BreakEven => {}
+        }
+        self
+    }
+
+    /// Takes a result that is counted out of the count: the inverse of [`Evidence::counting`].
+    #[must_use]
+    pub(crate) fn discounting(mut self, pnl: Amount) -> Self {
+        self.trades = self.trades.saturating_sub(1);
+        match outcome(pnl) {
+            Outcome::Win => {
+                self.wins = self.wins.saturating_sub(1);
+                self.gross_win = self.gross_win.minus(pnl);
             }
+            Outcome::Loss => self.gross_loss = self.gross_loss.minus(pnl.abs()),
             Outcome::BreakEven => {}
         }
         self
@@ -262,6 +286,15 @@ impl Evidence {
             && (self.gross_loss.is_zero()
                 || self.gross_win > policy.promotion_profit_factor_above.times_saturating(self.gross_loss))
             && at.seconds_since(self.entered_at) >= policy.promotion_seconds_min
+    }
+}
+
+/// Losses in a row after one more outcome: a break-even neither adds nor ends.
+pub(crate) const fn streak_after(streak: u32, outcome: Outcome) -> u32 {
+    match outcome {
+        Outcome::Win => 0,
+        Outcome::Loss => streak.saturating_add(1),
+        Outcome::BreakEven => streak,
     }
 }
 

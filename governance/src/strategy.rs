@@ -4,15 +4,18 @@
 //! (health, drift, a pause, a demotion) is decided together and recorded together.
 
 mod fills;
+mod pieces;
 mod state;
 mod tokens;
 
+pub use fills::close_apart;
+pub use pieces::{Closing, ORDERS_MAX};
 pub use state::{State, Totals, apply, evolve, rescaled};
 
 use crate::drift::Comparison;
 use crate::event::{ClosedTrade, Event, PauseCause, RecordedBaseline, Registration, Unattributed};
-use crate::fill::{Fill, Netting};
-use crate::ids::{Actor, Currency, SourceId, StrategyId, TokenId};
+use crate::fill::{Fill, Netting, Pieces};
+use crate::ids::{AccountId, Actor, Currency, SourceId, StrategyId, TokenId};
 use crate::maturity::Level;
 use crate::order::{Order, OrderReport, Signal};
 use crate::rejection::{Rejection, said};
@@ -117,6 +120,8 @@ pub enum Command {
         fill: Fill,
         /// How it is matched.
         netting: Netting,
+        /// What it counts as, where it closes.
+        pieces: Pieces,
         /// What its price is counted in, where the source says: it has to be the strategy's own.
         currency: Option<Currency>,
     },
@@ -172,8 +177,8 @@ impl Command {
                 Some(Self::DeclineOrder { order_id, by, reason })
             }
             // What a price was counted in was the strategy's own, or there would be no event.
-            Event::FillRecorded { fill, netting } => {
-                Some(Self::RecordFill { fill: fill.clone(), netting: *netting, currency: None })
+            Event::FillRecorded { fill, netting, pieces } => {
+                Some(Self::RecordFill { fill: fill.clone(), netting: *netting, pieces: *pieces, currency: None })
             }
             Event::UnattributedReceived(received) => Some(Self::RecordUnattributed(received.clone())),
             Event::TokenChanged(token::Event::Used { .. } | token::Event::Expired { .. })
@@ -244,10 +249,10 @@ pub fn decide(
             above_zero_if_given("qty", report.qty)?;
             vec![Event::OrderReported(report.clone())]
         }
-        Command::CloseTrade(trade) => close_trade(state, trade, context)?,
-        Command::RecordFill { fill, netting, currency } => {
+        Command::CloseTrade(trade) => close_trade(state, trade, None, None, context)?,
+        Command::RecordFill { fill, netting, pieces, currency } => {
             counted_in_its_own(state, currency.as_ref())?;
-            fills::record(state, fill, *netting, context)?
+            fills::record(state, fill, *netting, *pieces, context)?
         }
         Command::Pause { by, reason } => {
             said("reason", reason)?;
@@ -273,11 +278,16 @@ pub fn decide(
         Command::ApproveOrder { order_id, by, reason } => tokens::approve(state, id, order_id, by, reason, context)?,
         Command::DeclineOrder { order_id, by, reason } => tokens::decline(state, order_id, by, reason, context.at)?,
     };
-    let expired = token::expire(&state.tokens, context.at);
+    Ok(after_expiries(state, follow, context.at))
+}
+
+/// The tokens that have run out come first.
+fn after_expiries(state: &State, follow: Vec<Event>, at: Timestamp) -> Vec<Event> {
+    let expired = token::expire(&state.tokens, at);
     if expired.is_empty() {
-        return Ok(follow);
+        return follow;
     }
-    Ok(expired.into_iter().map(Event::TokenChanged).chain(follow).collect())
+    expired.into_iter().map(Event::TokenChanged).chain(follow).collect()
 }
 
 fn invalid(field: &'static str, problem: impl Into<String>) -> Rejection {
@@ -367,7 +377,15 @@ fn counted_in_its_own(state: &State, currency: Option<&Currency>) -> Result<(), 
     }
 }
 
-fn close_trade(state: &State, trade: &Trade, context: &Context<'_>) -> Result<Vec<Event>, Rejection> {
+/// Counts a trade, and decides what follows. With an account it is a piece of its order; `fill` is what closed it,
+/// where the state does not have that yet.
+fn close_trade(
+    state: &State,
+    trade: &Trade,
+    account: Option<&AccountId>,
+    fill: Option<&Event>,
+    context: &Context<'_>,
+) -> Result<Vec<Event>, Rejection> {
     above_zero("qty", trade.qty)?;
     if trade.closed_at < trade.opened_at {
         return Err(invalid("closed_at", format!("{} is before opened_at {}", trade.closed_at, trade.opened_at)));
@@ -378,24 +396,57 @@ fn close_trade(state: &State, trade: &Trade, context: &Context<'_>) -> Result<Ve
     let notional = trade.qty.times(trade.entry_price.abs()).and_then(|value| value.times(multiplier));
     let notional = notional.ok_or_else(|| invalid("qty", "qty x entry_price x multiplier does not fit"))?;
     let policy = &*context.system.policy;
-    let r = health::measure(trade, &state.outcomes, &policy.health_score);
-    let pnl = trade.realized_pnl.to_f64();
-    let return_on_entry = if notional.is_zero() { 0.0 } else { pnl / notional.to_f64() };
-    let closed = ClosedTrade { trade: trade.clone(), r, return_on_entry, keep: policy.keep() };
+    let held = account.and_then(|account| state.closing(trade, account));
+    let piece = account.map(|account| {
+        let mean_loss = || health::mean_loss(&state.outcomes, &policy.health_score);
+        pieces::piece_of(held, trade, notional, account, held.map_or_else(mean_loss, |held| held.mean_loss))
+    });
+    let r = match &piece {
+        Some(piece) => health::against(piece.pnl.to_f64(), piece.mean_loss),
+        None => health::measure(trade, &state.outcomes, &policy.health_score),
+    };
+    let (pnl, notional) = piece.as_ref().map_or((trade.realized_pnl, notional), |piece| (piece.pnl, piece.notional));
+    let return_on_entry = if notional.is_zero() { 0.0 } else { pnl.to_f64() / notional.to_f64() };
+    let closed = ClosedTrade { trade: trade.clone(), r, return_on_entry, keep: policy.keep(), piece };
 
-    let mut outcomes = state.outcomes.clone();
-    push_outcome(&mut outcomes, &closed);
-    let evidence = state.maturity.evidence.with(trade);
+    let (outcomes, evidence) = if let Some(held) = held {
+        state.amended(held, &closed)
+    } else {
+        let mut outcomes = state.outcomes.clone();
+        push_outcome(&mut outcomes, &closed);
+        (outcomes, state.maturity.evidence.with(trade))
+    };
     let record = maturity::State { evidence, ..state.maturity };
     let health = health::fold(&outcomes, &policy.health_score);
-    let version_trades = state.version_trades.saturating_add(1);
+    let version_trades = state.version_trades.saturating_add(u32::from(held.is_none()));
     let comparisons =
         compare(&outcomes, version_trades, evidence.equity, state.baseline.as_ref(), &policy.drift_detector);
 
     let mut events = vec![Event::TradeClosed(closed), Event::HealthUpdated(health)];
     events.extend(follow_drift(state, &comparisons, context));
-    events.extend(maturity::decide(&record, context.at, &policy.maturity).map(Event::MaturityTransitioned));
+    let transition = maturity::decide(&record, context.at, &policy.maturity);
+    events.extend(
+        transition.filter(|due| is_settled(state, due, &events, fill, context)).map(Event::MaturityTransitioned),
+    );
     Ok(events)
+}
+
+/// Whether nothing that may still come of an order in pieces can take a promotion back; a fall waits for nothing.
+fn is_settled(
+    state: &State,
+    due: &maturity::Event,
+    events: &[Event],
+    fill: Option<&Event>,
+    context: &Context<'_>,
+) -> bool {
+    let maturity::Event::Promoted { to, .. } = due else { return true };
+    let is_piece = |event: &Event| matches!(event, Event::TradeClosed(ClosedTrade { piece: Some(_), .. }));
+    if state.closing.is_empty() && !events.iter().any(is_piece) {
+        return true;
+    }
+    let after = fill.into_iter().chain(events).fold(state.clone(), |state, event| evolve(state, event, context.at));
+    let record = maturity::State { evidence: after.settled(), ..after.maturity };
+    maturity::promotion_earned(&record, context.at, &context.system.policy.maturity) == Some(*to)
 }
 
 /// Alerts, and the pause or its end that follows from them.
@@ -439,7 +490,10 @@ fn set_level(
         return Err(Rejection::NothingToChange { what: "it is already at this level" });
     }
     let policy = &context.system.policy.maturity;
-    let earned = maturity::promotion_earned(&state.maturity, context.at, policy) == Some(to)
+    let settled = maturity::State { evidence: state.settled(), ..state.maturity };
+    let earned = [&state.maturity, &settled]
+        .iter()
+        .all(|record| maturity::promotion_earned(record, context.at, policy) == Some(to))
         && maturity::demotion_cause(&evidence, policy).is_none();
     if to > from && !earned && !without_evidence {
         return Err(Rejection::EvidenceMissing { from, to, evidence });

@@ -62,13 +62,19 @@ impl Trade {
     /// Win, loss or break-even, by the sign of the realised result.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
-        if self.realized_pnl.is_positive() {
-            Outcome::Win
-        } else if self.realized_pnl.is_negative() {
-            Outcome::Loss
-        } else {
-            Outcome::BreakEven
-        }
+        outcome(self.realized_pnl)
+    }
+}
+
+/// Win, loss or break-even, by the sign of a result.
+#[must_use]
+pub fn outcome(pnl: Amount) -> Outcome {
+    if pnl.is_positive() {
+        Outcome::Win
+    } else if pnl.is_negative() {
+        Outcome::Loss
+    } else {
+        Outcome::BreakEven
     }
 }
 

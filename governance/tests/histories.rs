@@ -20,7 +20,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::given::{self, World, amount, baseline, grant, order, read, registration, second, trade};
-use crate::netting::{any_fill, any_netting};
+use crate::netting::{any_fill, any_netting, any_pieces};
 
 /// What happens next, and how long after what came before.
 #[derive(Clone, Debug)]
@@ -188,7 +188,7 @@ pub(crate) fn strategy_command() -> impl Strategy<Value = Command> {
             (Metric::WinRate, rate), (Metric::ProfitFactor, 2.0 * rate), (Metric::AvgRr, rate), (Metric::Sharpe, rate),
         ]))),
         2 => any_report().prop_map(Command::ReportOrder),
-        6 => (any_fill(), any_netting()).prop_map(|(fill, netting)| Command::RecordFill { fill, netting, currency: None }),
+        6 => (any_fill(), any_netting(), any_pieces()).prop_map(|(fill, netting, pieces)| Command::RecordFill { fill, netting, pieces, currency: None }),
         1 => Just(Command::Pause { by: by(), reason: reason() }),
         2 => Just(Command::Resume { by: by(), reason: reason() }),
         2 => (level(), any::<bool>()).prop_map(move |(to, without_evidence)| Command::SetLevel {
@@ -271,6 +271,7 @@ pub(crate) fn any_event() -> impl Strategy<Value = Event> {
             r: RMultiple { value: r, source: RSource::Unit },
             return_on_entry: r,
             keep,
+            piece: None,
         })
     });
     let registered = (any_amount(), level(), select(vec!["v1", "v2"])).prop_map(|(initial_capital, level, version)| {
@@ -303,7 +304,12 @@ pub(crate) fn any_event() -> impl Strategy<Value = Event> {
         };
         select(events.unwrap_or_else(|_| vec![Event::ActorFaulted { message: String::new() }]))
     });
-    let filled = (any_fill(), any_amount(), any_amount(), any_netting())
-        .prop_map(|(fill, qty, price, netting)| Event::FillRecorded { fill: Fill { qty, price, ..fill }, netting });
+    let filled = (any_fill(), any_amount(), any_amount(), any_netting(), any_pieces()).prop_map(
+        |(fill, qty, price, netting, pieces)| Event::FillRecorded {
+            fill: Fill { qty, price, ..fill },
+            netting,
+            pieces,
+        },
+    );
     prop_oneof![3 => closed, 1 => registered, 1 => reported, 2 => filled, 1 => healthy, 6 => decided]
 }

@@ -1,7 +1,7 @@
 //! Fills into round trips: vectors worked out by hand, and what holds for every sequence of fills.
 
 use ephor_governance::event::{Event, Registration, Unattributed};
-use ephor_governance::fill::{Fee, Fill, Netting};
+use ephor_governance::fill::{Fee, Fill, Netting, Pieces};
 use ephor_governance::ids::StrategyId;
 use ephor_governance::netting::{FLAT_MAX, LOTS_MAX};
 use ephor_governance::order::{OrderReport, OrderStatus, Side};
@@ -41,8 +41,10 @@ fn costing(fill: Fill, fee: &str, currency: Option<&str>, rate: Option<&str>) ->
 }
 
 fn tell(world: &mut World, fill: &Fill, netting: Netting) -> Option<Trade> {
-    let events = world.tell(&Command::RecordFill { fill: fill.clone(), netting, currency: None }).unwrap();
-    assert_eq!(events[0], Event::FillRecorded { fill: fill.clone(), netting });
+    let events = world
+        .tell(&Command::RecordFill { fill: fill.clone(), netting, pieces: Pieces::Together, currency: None })
+        .unwrap();
+    assert_eq!(events[0], Event::FillRecorded { fill: fill.clone(), netting, pieces: Pieces::Together });
     let closed: Vec<Trade> = events
         .iter()
         .filter_map(|event| if let Event::TradeClosed(closed) = event { Some(closed.trade.clone()) } else { None })
@@ -53,7 +55,8 @@ fn tell(world: &mut World, fill: &Fill, netting: Netting) -> Option<Trade> {
 }
 
 fn refused(world: &World, fill: Fill) -> String {
-    match world.decide(&Command::RecordFill { fill, netting: Netting::Fifo, currency: None }) {
+    match world.decide(&Command::RecordFill { fill, netting: Netting::Fifo, pieces: Pieces::Together, currency: None })
+    {
         Err(Rejection::InvalidField { field, problem }) => format!("{field}: {problem}"),
         other => panic!("{other:?}"),
     }
@@ -126,13 +129,19 @@ fn one_fill_gives_one_commit_with_all_that_follows() {
     let opened = Fill { order_id: Some(read("O-1")), ..fill(10, "B 10 @ 100") };
     tell(&mut world, &opened, Netting::Fifo);
     let closing = Fill { order_id: Some(read("O-2")), ..fill(20, "S 4 @ 90") };
-    let events =
-        world.tell(&Command::RecordFill { fill: closing.clone(), netting: Netting::Fifo, currency: None }).unwrap();
+    let events = world
+        .tell(&Command::RecordFill {
+            fill: closing.clone(),
+            netting: Netting::Fifo,
+            pieces: Pieces::Together,
+            currency: None,
+        })
+        .unwrap();
     let names: Vec<&str> = events.iter().map(Event::name).collect();
     assert_eq!(names, ["FillRecorded", "TradeClosed", "HealthUpdated"]);
     assert_eq!(
         Command::of(&events),
-        Some(Command::RecordFill { fill: closing, netting: Netting::Fifo, currency: None })
+        Some(Command::RecordFill { fill: closing, netting: Netting::Fifo, pieces: Pieces::Together, currency: None })
     );
     let Event::TradeClosed(closed) = &events[1] else { panic!("{events:?}") };
     let trade = &closed.trade;
@@ -146,7 +155,9 @@ fn one_fill_gives_one_commit_with_all_that_follows() {
     }
     let demoted = (31..45).any(|at| {
         let fill = fill(at, "S 1 @ 90");
-        let events = world.tell(&Command::RecordFill { fill, netting: Netting::Fifo, currency: None }).unwrap();
+        let events = world
+            .tell(&Command::RecordFill { fill, netting: Netting::Fifo, pieces: Pieces::Together, currency: None })
+            .unwrap();
         events.last().unwrap().name() == "MaturityTransitioned"
     });
     assert!(demoted, "a row of losses demotes, whoever netted them");
@@ -332,7 +343,12 @@ fn what_nobody_can_be_named_for_has_a_stream_that_takes_nothing_else() {
     assert_eq!(world.decide(&Command::Register(registration())), no_strategy);
     assert_eq!(world.decide(&Command::CheckOrder { order: order("O-1"), attempt: 0 }), no_strategy);
     assert_eq!(
-        world.decide(&Command::RecordFill { fill: fill(0, "B 1 @ 1"), netting: Netting::Fifo, currency: None }),
+        world.decide(&Command::RecordFill {
+            fill: fill(0, "B 1 @ 1"),
+            netting: Netting::Fifo,
+            pieces: Pieces::Together,
+            currency: None
+        }),
         no_strategy
     );
     assert!("UNATTRIBUTED".parse::<StrategyId>().is_err());
@@ -370,7 +386,7 @@ pub(crate) fn any_fill() -> impl Strategy<Value = Fill> {
             id: read(&format!("fill-{at}")),
             instrument: read(instrument),
             account: account.map(read),
-            order_id: None,
+            order_id: (at % 3 > 0).then(|| read(&format!("order-{}", at % 7))),
             side: if buy { Side::Buy } else { Side::Sell },
             qty: Amount::new(qty, 3),
             price: Amount::new(price, 4),
@@ -382,6 +398,10 @@ pub(crate) fn any_fill() -> impl Strategy<Value = Fill> {
 
 pub(crate) fn any_netting() -> impl Strategy<Value = Netting> {
     select(vec![Netting::Fifo, Netting::Average])
+}
+
+pub(crate) fn any_pieces() -> impl Strategy<Value = Pieces> {
+    select(vec![Pieces::Apart, Pieces::Together])
 }
 
 /// The same fill without a fee, that brings this position to nothing.

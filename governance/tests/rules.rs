@@ -24,6 +24,7 @@ mod impact;
 mod kill;
 mod maturity;
 mod netting;
+mod pieces;
 mod policy;
 mod properties;
 mod public_data;

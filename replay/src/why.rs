@@ -265,6 +265,8 @@ pub struct Step {
     pub seq: Seq,
     /// The trade; `None` for a change of capital.
     pub trade: Option<SourceId>,
+    /// The trade that it is a further piece of.
+    pub amends: Option<SourceId>,
     /// The instrument.
     pub instrument: Option<InstrumentId>,
     /// Which trade at the level it is, from 1, whatever the version; for a change of capital, the one before.

@@ -51,7 +51,11 @@ pub(super) fn of(event: &Event) -> String {
                 Direction::Short => "short",
             };
             let pnl = signed(trade.realized_pnl);
-            format!("{direction} {} {} closed: {pnl} ({:+.2} R)", amount(trade.qty), trade.instrument, closed.r.value)
+            // A further piece of an order: what counts is the whole of it.
+            let so_far = closed.amends().map(|first| format!(", with trade {first} {}", signed(closed.result())));
+            let so_far = so_far.unwrap_or_default();
+            let (qty, r) = (amount(trade.qty), closed.r.value);
+            format!("{direction} {qty} {} closed: {pnl}{so_far} ({r:+.2} R)", trade.instrument)
         }
         Event::FillRecorded { fill, .. } => filled(fill),
         Event::UnattributedReceived(received) => {

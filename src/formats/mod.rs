@@ -18,7 +18,7 @@ mod times;
 
 use ephor_actors::Request;
 use ephor_governance::event::Unattributed;
-use ephor_governance::fill::Netting;
+use ephor_governance::fill::{Netting, Pieces};
 use ephor_governance::ids::{IdError, SourceId, StrategyId};
 use ephor_governance::strategy::Command;
 use ephor_governance::units::Timestamp;
@@ -168,9 +168,12 @@ impl Reading {
         let command = match &fact.what {
             What::Account(account) => return Entry { ts, asked: Asked::Account(account.clone()) },
             What::Trade(trade) => Command::CloseTrade(trade.clone()),
-            What::Fill { fill, currency } => {
-                Command::RecordFill { fill: fill.clone(), netting: self.netting, currency: currency.clone() }
-            }
+            What::Fill { fill, currency } => Command::RecordFill {
+                fill: fill.clone(),
+                netting: self.netting,
+                pieces: Pieces::Together,
+                currency: currency.clone(),
+            },
             What::Order(report) => Command::ReportOrder(report.clone()),
         };
         let (strategy, command) = match self.attribution.whose(fact, said) {

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use ephor_actors::Request;
 use ephor_governance::drift::{Baseline, Metric};
 use ephor_governance::event::{Account, RecordedBaseline, Registration};
-use ephor_governance::fill::{Fee, Fill, Netting};
+use ephor_governance::fill::{Fee, Fill, Netting, Pieces};
 use ephor_governance::ids::{SourceId, StrategyId, TokenId};
 use ephor_governance::order::{Intent, Order, OrderReport, OrderStatus, Side, Signal};
 use ephor_governance::strategy::Command;
@@ -256,7 +256,7 @@ impl Parser {
             at,
         };
         let netting = fields.choice("netting", &NETTINGS)?.unwrap_or_default();
-        Ok(Command::RecordFill { fill, netting, currency: fields.id("currency")? })
+        Ok(Command::RecordFill { fill, netting, pieces: Pieces::Together, currency: fields.id("currency")? })
     }
 
     fn trade(&self, fields: &Fields<'_>, id: SourceId) -> Result<Command, Refusal> {
@@ -474,7 +474,7 @@ mod tests {
         assert_eq!((fee.amount, fee.currency, fee.rate), (Amount::new(-1, 1), "BNB".parse().ok(), Some(300.into())));
         let more = r#""fee":null,"fee_currency":null,"fee_rate":null,"account":"U1","order_id":"O-1","netting":"AVERAGE","filled_at":"2019-12-31T00:00:00Z","currency":"EUR"}"#;
         let (plain, _) = FILL.split_once("\"fee\"").unwrap();
-        let Command::RecordFill { fill, netting, currency } = command(&format!("{plain}{more}")) else {
+        let Command::RecordFill { fill, netting, currency, .. } = command(&format!("{plain}{more}")) else {
             panic!("not a fill")
         };
         assert_eq!((netting, fill.at.to_string().as_str()), (Netting::Average, "2019-12-31T00:00:00Z"));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ephor_governance::drift::{self, Baseline, Metric};
 use ephor_governance::event::{Event, Registration};
-use ephor_governance::fill::{Fill, Netting};
+use ephor_governance::fill::{Fill, Netting, Pieces};
 use ephor_governance::ids::StrategyId;
 use ephor_governance::maturity::Level;
 use ephor_governance::policy::{Policy, WINDOW_TRADES_MAX};
@@ -44,7 +44,12 @@ pub fn backtest(id: &StrategyId, registration: &Registration, fills: &[Fill]) ->
         strategy::apply(&mut state, &registered, first.at);
     }
     for fill in fills {
-        let command = Command::RecordFill { fill: fill.clone(), netting: Netting::Fifo, currency: None };
+        let command = Command::RecordFill {
+            fill: fill.clone(),
+            netting: Netting::Fifo,
+            pieces: Pieces::Together,
+            currency: None,
+        };
         for event in strategy::decide(&state, id, &command, &Context { at: fill.at, system: &system })? {
             strategy::apply(&mut state, &event, fill.at);
         }

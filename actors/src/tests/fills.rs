@@ -1,7 +1,7 @@
 //! Fills and what belongs to nobody, through mailboxes: counted once, whatever is delivered how often.
 
 use ephor_governance::event::Unattributed;
-use ephor_governance::fill::{Fee, Fill, Netting};
+use ephor_governance::fill::{Fee, Fill, Netting, Pieces};
 
 use super::*;
 
@@ -20,7 +20,7 @@ fn fill(name: &str, side: Side, price: i64) -> Fill {
 }
 
 fn told(fill: Fill, netting: Netting) -> Request {
-    ask("alpha", Command::RecordFill { fill, netting, currency: None })
+    ask("alpha", Command::RecordFill { fill, netting, pieces: Pieces::Together, currency: None })
 }
 
 #[test]

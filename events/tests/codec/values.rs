@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use ephor_governance::drift::{Band, Baseline, Comparison, Edge, Metric};
 use ephor_governance::event::{
-    Account, ClosedTrade, Event, PauseCause, RecordedBaseline, Registration, Scope, Unattributed,
+    Account, ClosedTrade, Event, PauseCause, Piece, RecordedBaseline, Registration, Scope, Unattributed,
 };
-use ephor_governance::fill::{Fee, Fill, Netting};
+use ephor_governance::fill::{Fee, Fill, Netting, Pieces};
 use ephor_governance::gate::{Decision, Execution};
 use ephor_governance::ids::{Actor, Currency, InstrumentId, SourceId, StrategyId, TokenId};
 use ephor_governance::impact::{Score, Tier};
@@ -243,7 +243,18 @@ pub(crate) fn trade() -> Trade {
 
 pub(crate) fn closed_trade() -> ClosedTrade {
     let r = RMultiple { value: 0.50025, source: RSource::InitialRisk };
-    ClosedTrade { trade: trade(), r, return_on_entry: 0.007_785, keep: 200 }
+    ClosedTrade { trade: trade(), r, return_on_entry: 0.007_785, keep: 200, piece: None }
+}
+
+fn piece(amends: Option<&str>, mean_loss: Option<f64>) -> Event {
+    let piece = Piece {
+        account: "U1234567".parse().unwrap(),
+        amends: amends.map(|first| first.parse().unwrap()),
+        pnl: amount("125.0625"),
+        notional: amount("16062.5250"),
+        mean_loss,
+    };
+    Event::TradeClosed(ClosedTrade { piece: Some(piece), ..closed_trade() })
 }
 
 fn short_trade(source: RSource) -> Event {
@@ -260,6 +271,7 @@ fn short_trade(source: RSource) -> Event {
         r: RMultiple { value: -1.0, source },
         return_on_entry: -0.000_001,
         keep: 50,
+        piece: None,
     })
 }
 
@@ -413,6 +425,8 @@ fn strategy_events() -> Vec<(&'static str, Event)> {
         ("long", Event::TradeClosed(closed_trade())),
         ("short, by the mean loss", short_trade(RSource::MeanLoss)),
         ("short, by one unit", short_trade(RSource::Unit)),
+        ("first piece", piece(None, None)),
+        ("further piece", piece(Some("exec-1"), Some(12.5))),
         ("paused by a person", Event::StrategyPaused { cause: PauseCause::Operator, by: ana(), reason: why() }),
         ("paused by drift", Event::StrategyPaused { cause: PauseCause::Drift, by: ana(), reason: String::new() }),
         (
@@ -432,8 +446,8 @@ fn strategy_events() -> Vec<(&'static str, Event)> {
         ),
         ("message", Event::ActorFaulted { message: "index out of bounds".to_owned() }),
         ("full", Event::OrderApproved { order_id: "order-1".parse().unwrap(), by: ana(), reason: why() }),
-        ("full", Event::FillRecorded { fill: fill(), netting: Netting::Average }),
-        ("bare", Event::FillRecorded { fill: bare_fill(), netting: Netting::Fifo }),
+        ("full", Event::FillRecorded { fill: fill(), netting: Netting::Average, pieces: Pieces::Together }),
+        ("bare", Event::FillRecorded { fill: bare_fill(), netting: Netting::Fifo, pieces: Pieces::Apart }),
         ("full", Event::UnattributedReceived(unattributed())),
         ("full", Event::OrderDeclined { order_id: "order-1".parse().unwrap(), by: ana(), reason: why() }),
     ]
@@ -547,7 +561,14 @@ pub(crate) fn written_before() -> Vec<Old> {
         [vec![0], fields].concat()
     };
     let venue = Scope::Venue("BINANCE".parse().unwrap());
+    let filled = |fill: Fill, netting: Netting| {
+        let bytes = [vec![0], ephor_events::codec::pack(&(&fill, netting)).unwrap()].concat();
+        (bytes, Event::FillRecorded { fill, netting, pieces: Pieces::Apart })
+    };
+    let (full, bare) = (filled(fill(), Netting::Average), filled(bare_fill(), Netting::Fifo));
     vec![
+        (24, 1, "full", full.0, full.1),
+        (24, 1, "bare", bare.0, bare.1),
         (15, 1, "everything", bytes(&Scope::All), upcast(Scope::All)),
         (15, 1, "one venue", bytes(&venue), upcast(venue)),
     ]

@@ -5,7 +5,7 @@
 
 use ephor_events::codec::unpack;
 use ephor_governance::event::{PauseCause, Scope};
-use ephor_governance::fill::Netting;
+use ephor_governance::fill::{Netting, Pieces};
 use ephor_governance::gate::Execution;
 use ephor_governance::maturity::{DemotionCause, Level};
 use ephor_governance::order::{Intent, OrderStatus, Side};
@@ -58,6 +58,7 @@ fn an_enum_in_a_payload_grows_only_at_its_end() {
     check::<OrderStatus>("OrderStatus");
     check::<trade::Direction>("Direction");
     check::<Netting>("Netting");
+    check::<Pieces>("Pieces");
     check::<RSource>("RSource");
     check::<Scope>("Scope");
     check::<PauseCause>("PauseCause");

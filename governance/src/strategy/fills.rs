@@ -1,11 +1,12 @@
 //! Fills into round trips, and what no strategy can be named for.
 
-use super::{Command, Context, State, close_trade, invalid};
+use super::{Command, Context, State, after_expiries, close_trade, invalid};
 use crate::event::{Event, Unattributed};
-use crate::fill::{Fill, Netting};
-use crate::ids::StrategyId;
+use crate::fill::{Fill, Netting, Pieces};
+use crate::ids::{AccountId, StrategyId};
 use crate::netting;
 use crate::rejection::{Rejection, said};
+use crate::trade::Trade;
 
 /// The longest content that is kept of something unattributed, bytes.
 const CONTENT_BYTES_MAX: usize = 64 << 10;
@@ -19,14 +20,40 @@ pub(super) fn record(
     state: &State,
     fill: &Fill,
     netting: Netting,
+    pieces: Pieces,
     context: &Context<'_>,
 ) -> Result<Vec<Event>, Rejection> {
     let trade = netting::decide(&state.fills, fill, netting, state.registration.as_ref())?;
-    let mut events = vec![Event::FillRecorded { fill: fill.clone(), netting }];
-    if let Some(trade) = trade {
-        events.extend(close_trade(state, &trade, context)?);
+    let recorded = Event::FillRecorded { fill: fill.clone(), netting, pieces };
+    let Some(trade) = trade else { return Ok(vec![recorded]) };
+    let account = account_of(fill, pieces);
+    let follow = close_trade(state, &trade, account.as_ref(), Some(&recorded), context)?;
+    Ok(std::iter::once(recorded).chain(follow).collect())
+}
+
+/// The account of the order that the fill is a piece of; `None` where it counts by itself.
+fn account_of(fill: &Fill, pieces: Pieces) -> Option<AccountId> {
+    match (pieces, &fill.order_id) {
+        (Pieces::Together, Some(_)) => Some(fill.account.clone().unwrap_or_default()),
+        (Pieces::Together | Pieces::Apart, _) => None,
     }
-    Ok(events)
+}
+
+/// What follows from a trade that a fill closed, told apart from its fill, which `state` has already:
+/// for looking at history otherwise.
+///
+/// # Errors
+/// As [`super::decide`].
+pub fn close_apart(
+    state: &State,
+    trade: &Trade,
+    fill: &Fill,
+    pieces: Pieces,
+    context: &Context<'_>,
+) -> Result<Vec<Event>, Rejection> {
+    let account = account_of(fill, pieces);
+    let follow = close_trade(state, trade, account.as_ref(), None, context)?;
+    Ok(after_expiries(state, follow, context.at))
 }
 
 /// The stream of what is unattributed takes nothing else, and no other stream takes that.

@@ -8,13 +8,14 @@ use std::mem::take;
 
 use serde::{Deserialize, Serialize};
 
+use super::pieces::{Closing, measured};
 use crate::drift::{Baseline, Comparison};
 use crate::event::{ClosedTrade, Event, Pause, Pauses, Registration};
 use crate::fill::{Fill, Netting};
 use crate::ids::InstrumentId;
 use crate::maturity::{Evidence, Level};
 use crate::order::{OrderReport, OrderStatus, Side};
-use crate::trade::{Measured, Outcome};
+use crate::trade::{Measured, Outcome, outcome};
 use crate::units::{Amount, Timestamp};
 use crate::verdict::Action;
 use crate::{approval, drift, health, maturity, netting, token};
@@ -59,6 +60,8 @@ pub struct State {
     pub outcomes: Vec<Measured>,
     /// Trades since the version in force was registered: drift compares only these.
     pub version_trades: u32,
+    /// Orders whose further pieces amend a trade, in the order in which they began.
+    pub closing: Vec<Closing>,
     /// Everything counted.
     pub totals: Totals,
     /// The backtest to compare with.
@@ -88,6 +91,7 @@ impl Default for State {
             health: health::State::PRISTINE,
             outcomes: Vec::new(),
             version_trades: 0,
+            closing: Vec::new(),
             totals: Totals::default(),
             baseline: None,
             drift: drift::State::default(),
@@ -126,8 +130,7 @@ pub(super) fn compare(
 pub(super) fn push_outcome(outcomes: &mut Vec<Measured>, closed: &ClosedTrade) {
     let surplus = (outcomes.len() + 1).saturating_sub(closed.keep.max(1) as usize);
     outcomes.drain(..surplus.min(outcomes.len()));
-    let pnl = closed.trade.realized_pnl.to_f64();
-    outcomes.push(Measured { pnl, r: closed.r.value, return_on_entry: closed.return_on_entry });
+    outcomes.push(measured(closed));
 }
 
 /// Applies one recorded event. `at` is when it was decided. What belongs to the system changes nothing here.
@@ -143,7 +146,10 @@ pub fn apply(state: &mut State, event: &Event, at: Timestamp) {
         Event::StrategyRegistered { registration, level } => evolve_registered(state, registration, *level, at),
         Event::BaselineRecorded(recorded) => state.baseline = Some(recorded.baseline.clone()),
         Event::OrderReported(report) => evolve_reported(state, report),
-        Event::TradeClosed(closed) => evolve_closed(state, closed),
+        Event::TradeClosed(closed) => match closed.amends() {
+            Some(first) => state.evolve_amended(first, closed),
+            None => state.evolve_counted(closed),
+        },
         Event::DecisionMade(decision) => {
             let count =
                 Action::ALL.iter().zip(&mut state.totals.decisions).find(|(action, _)| **action == decision.action);
@@ -175,7 +181,7 @@ pub fn apply(state: &mut State, event: &Event, at: Timestamp) {
         Event::StrategyPaused { cause, by, reason } => {
             state.pauses.insert(*cause, Pause { by: by.clone(), since: at, reason: reason.clone() });
         }
-        Event::FillRecorded { fill, netting } => evolve_filled(state, fill, *netting),
+        Event::FillRecorded { fill, netting, .. } => evolve_filled(state, fill, *netting),
         Event::UnattributedReceived(_) => state.unattributed = state.unattributed.saturating_add(1),
         Event::StrategyResumed { causes, .. } => state.pauses.retain(|cause, _| !causes.contains(cause)),
         Event::SignalReceived(_)
@@ -265,32 +271,51 @@ fn stands_at(state: &mut State, instrument: &InstrumentId, position: Amount) {
     }
 }
 
-fn evolve_closed(state: &mut State, closed: &ClosedTrade) {
-    push_outcome(&mut state.outcomes, closed);
-    state.version_trades = state.version_trades.saturating_add(1);
-    state.maturity.evidence = state.maturity.evidence.with(&closed.trade);
-    let totals = &mut state.totals;
-    let pnl = closed.trade.realized_pnl;
-    totals.trades = totals.trades.saturating_add(1);
-    totals.pnl = totals.pnl.plus(pnl);
-    match closed.trade.outcome() {
-        Outcome::Win => {
-            totals.wins = totals.wins.saturating_add(1);
-            totals.gross_win = totals.gross_win.plus(pnl);
-            totals.loss_streak = 0;
-        }
-        Outcome::Loss => {
-            totals.losses = totals.losses.saturating_add(1);
-            totals.gross_loss = totals.gross_loss.plus(pnl.abs());
-            totals.loss_streak = totals.loss_streak.saturating_add(1);
-        }
-        Outcome::BreakEven => {}
+impl Totals {
+    /// Counts one more result.
+    pub(super) fn count(&mut self, pnl: Amount) {
+        self.trades = self.trades.saturating_add(1);
+        self.pnl = self.pnl.plus(pnl);
+        self.loss_streak = maturity::streak_after(self.loss_streak, outcome(pnl));
+        self.recount(Amount::ZERO, pnl);
     }
-    let equity = state.maturity.evidence.equity;
-    totals.peak = totals.peak.max(equity);
-    let fall = maturity::Evidence { peak: totals.peak, ..state.maturity.evidence }.drawdown();
-    if fall > totals.max_drawdown {
-        totals.max_drawdown = fall;
+
+    /// A result that is counted has become another one; their sum and the losses in a row are left alone.
+    pub(super) fn recount(&mut self, before: Amount, after: Amount) {
+        match outcome(before) {
+            Outcome::Win => {
+                self.wins = self.wins.saturating_sub(1);
+                self.gross_win = self.gross_win.minus(before);
+            }
+            Outcome::Loss => {
+                self.losses = self.losses.saturating_sub(1);
+                self.gross_loss = self.gross_loss.minus(before.abs());
+            }
+            Outcome::BreakEven => {}
+        }
+        match outcome(after) {
+            Outcome::Win => {
+                self.wins = self.wins.saturating_add(1);
+                self.gross_win = self.gross_win.plus(after);
+            }
+            Outcome::Loss => {
+                self.losses = self.losses.saturating_add(1);
+                self.gross_loss = self.gross_loss.plus(after.abs());
+            }
+            Outcome::BreakEven => {}
+        }
+    }
+}
+
+impl State {
+    /// Holds equity against the peak of all time.
+    pub(super) fn see_drawdown(&mut self) {
+        let totals = &mut self.totals;
+        totals.peak = totals.peak.max(self.maturity.evidence.equity);
+        let fall = Evidence { peak: totals.peak, ..self.maturity.evidence }.drawdown();
+        if fall > totals.max_drawdown {
+            totals.max_drawdown = fall;
+        }
     }
 }
 

@@ -96,6 +96,11 @@ pub const VARIABLES: &[Variable] = &[
     variable("fills.books.<instrument>.<account>.direction", "text", "\"long\" or \"short\""),
     variable("fills.books.<instrument>.<account>.lots", "list", "open lots: qty, cost, fees, opened_at each"),
     variable("fills.books.<instrument>.<account>.last_at", "time", "the latest fill, by the source"),
+    variable(
+        "closing",
+        "list",
+        "orders whose further pieces amend a trade: order_id, trade, number, pnl and more each",
+    ),
     variable("unattributed", "number", "what was kept here because it belongs to no strategy"),
 ];
 
@@ -188,6 +193,7 @@ impl Scene<'_> {
             "health" => part(&state.health),
             "outcomes" => part(&state.outcomes),
             "version_trades" => json!(state.version_trades),
+            "closing" => part(&state.closing),
             "totals" => part(&state.totals),
             "baseline" => part(&state.baseline),
             "drift" => part(&state.drift),

@@ -68,6 +68,7 @@ impl Subject for strategy::State {
             health,
             outcomes,
             version_trades,
+            closing,
             totals,
             baseline,
             drift,
@@ -85,6 +86,7 @@ impl Subject for strategy::State {
         touched.part("health", health, &after.health);
         touched.whole("outcomes", outcomes, &after.outcomes);
         touched.whole("version_trades", version_trades, &after.version_trades);
+        touched.whole("closing", closing, &after.closing);
         touched.part("totals", totals, &after.totals);
         touched.part("baseline", baseline, &after.baseline);
         touched.part("drift", drift, &after.drift);

@@ -143,19 +143,26 @@ struct Ordered {
     decided: Timestamp,
     before: Answer,
     after: Vec<Answer>,
-    filled: Amount,
+    /// By executions, and by the venue's reports of the order: both may tell of the same.
+    executed: Amount,
+    reported: Amount,
     first_fill: Option<Timestamp>,
 }
 
 impl Ordered {
+    /// What one of its sources says: where both tell of it, it was filled once.
+    fn filled(&self) -> Amount {
+        self.executed.max(self.reported)
+    }
+
     fn is_overfilled(&self) -> bool {
         let share = Amount::from_f64(self.before.multiplier + ROUNDED_UP).unwrap_or(Amount::ONE);
-        self.filled > self.qty.times_saturating(share)
+        self.filled() > self.qty.times_saturating(share)
     }
 
     /// Filled though the answer was no, and not for its level alone.
     fn is_filled_against(&self) -> bool {
-        self.filled.is_positive() && !self.before.is_live() && !self.before.rehearsed
+        self.filled().is_positive() && !self.before.is_live() && !self.before.rehearsed
     }
 
     /// The earliest that it can have opened anything, as far as that is known.
@@ -212,7 +219,8 @@ impl Book {
             decided,
             before,
             after,
-            filled: Amount::ZERO,
+            executed: Amount::ZERO,
+            reported: Amount::ZERO,
             first_fill: None,
         });
     }
@@ -223,8 +231,9 @@ impl Book {
         let Some(place) = self.orders.iter().rposition(|known| known.id == id.as_str()) else { return };
         match report.status {
             OrderStatus::Filled => {
-                if let Some(qty) = report.qty {
-                    self.filled(Some(id), qty, occurred_at);
+                if let Some((order, qty)) = self.orders.get_mut(place).zip(report.qty) {
+                    order.reported = order.reported.plus(qty);
+                    order.first_fill.get_or_insert(occurred_at);
                 }
             }
             OrderStatus::Rejected | OrderStatus::Denied | OrderStatus::Canceled | OrderStatus::Expired => {
@@ -239,7 +248,7 @@ impl Book {
     pub(super) fn filled(&mut self, id: Option<&SourceId>, qty: Amount, occurred_at: Timestamp) {
         let known = |order: &&mut Ordered| id.is_some_and(|id| order.id == id.as_str());
         if let Some(order) = self.orders.iter_mut().rev().find(known) {
-            order.filled = order.filled.plus(qty);
+            order.executed = order.executed.plus(qty);
             order.first_fill.get_or_insert(occurred_at);
         }
     }
@@ -299,5 +308,5 @@ fn is_since(order: &Ordered, trade: &Trade) -> bool {
 }
 
 fn filled_qty(orders: &[&Ordered]) -> Amount {
-    orders.iter().fold(Amount::ZERO, |qty, order| qty.plus(order.filled))
+    orders.iter().fold(Amount::ZERO, |qty, order| qty.plus(order.filled()))
 }

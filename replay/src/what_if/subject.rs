@@ -162,6 +162,7 @@ impl Subject {
         let command = Command::of(told);
         let before = decision_in(recorded);
         let closes = if let Some(Command::CloseTrade(trade)) = &command { Some(trade) } else { None };
+        let amends = told.iter().any(|event| matches!(event, Event::TradeClosed(trade) if trade.amends().is_some()));
         let tied = closes.and_then(|trade| self.book.tie(commit, trade));
         let mut answers: Vec<Answer> = Vec::new();
         for (index, ((world, system), tally)) in self.worlds.iter_mut().zip(systems).zip(tallies).enumerate() {
@@ -175,11 +176,16 @@ impl Subject {
                 }
                 Some(command) => {
                     let met = met(command, effect);
-                    let decided = met.as_ref().map(|met| strategy::decide(&world.state, &self.id, met, &context));
+                    let decided = met.as_ref().map(|met| match (met.as_ref(), filled) {
+                        (Command::CloseTrade(trade), [Event::FillRecorded { fill, pieces, .. }]) => {
+                            strategy::close_apart(&world.state, trade, fill, *pieces, &context)
+                        }
+                        (met, _) => strategy::decide(&world.state, &self.id, met, &context),
+                    });
                     match decided.unwrap_or(Ok(Vec::new())) {
                         Ok(events) => {
                             if let Some(trade) = closes {
-                                world.closed(trade, met.as_deref(), effect);
+                                world.closed(trade, amends, met.as_deref(), effect);
                                 let overfilled = tied.as_ref().is_some_and(|tied| tied.live && tied.overfilled);
                                 world.trades.overfilled += u64::from(overfilled);
                             }
@@ -257,8 +263,8 @@ impl World {
         size_of::<Self>().saturating_add(windows).saturating_add(Book::BYTES_A_POLICY)
     }
 
-    /// Counts a trade that history has, and what became of it here.
-    fn closed(&mut self, trade: &Trade, met: Option<&Command>, effect: Effect) {
+    /// Counts a trade that history has, and what became of it here; one that amends another is no trade more.
+    fn closed(&mut self, trade: &Trade, amends: bool, met: Option<&Command>, effect: Effect) {
         let after = match met {
             Some(Command::CloseTrade(after)) => after,
             Some(_) | None => trade,
@@ -270,12 +276,12 @@ impl World {
             Effect::Scaled(factor) if factor < Amount::ONE => (&mut trades.smaller, Some(after)),
             Effect::Scaled(_) => (&mut trades.larger, Some(after)),
             Effect::NotTaken { .. } => (&mut trades.not_taken, None),
-            Effect::LetThrough => return add_apart(&mut trades.let_through, trade, multiplier),
-            Effect::NotLive => return add_apart(&mut trades.not_live, trade, multiplier),
-            Effect::FilledAgainst => return add_apart(&mut trades.filled_against, trade, multiplier),
-            Effect::Untied => return add_apart(&mut trades.untied, trade, multiplier),
+            Effect::LetThrough => return add_apart(&mut trades.let_through, trade, amends, multiplier),
+            Effect::NotLive => return add_apart(&mut trades.not_live, trade, amends, multiplier),
+            Effect::FilledAgainst => return add_apart(&mut trades.filled_against, trade, amends, multiplier),
+            Effect::Untied => return add_apart(&mut trades.untied, trade, amends, multiplier),
         };
-        add_sized(sized, trade, after, multiplier);
+        add_sized(sized, trade, amends, after, multiplier);
         self.curves.before.result(trade.realized_pnl);
         if let Some(after) = after {
             self.curves.after.result(after.realized_pnl);
@@ -313,19 +319,19 @@ fn notional(trade: &Trade, multiplier: Amount) -> Amount {
     trade.qty.times_saturating(trade.entry_price.abs()).times_saturating(multiplier)
 }
 
-fn add_sized(to: &mut Sized, before: &Trade, after: Option<&Trade>, multiplier: Amount) {
+fn add_sized(to: &mut Sized, before: &Trade, amends: bool, after: Option<&Trade>, multiplier: Amount) {
     let joined = |sum: Pair<Amount>, of: &dyn Fn(&Trade) -> Amount| Pair {
         before: sum.before.plus(of(before)),
         after: sum.after.plus(after.map_or(Amount::ZERO, of)),
     };
-    to.trades += 1;
+    to.trades += u64::from(!amends);
     to.qty = joined(to.qty, &|trade| trade.qty);
     to.notional = joined(to.notional, &|trade| notional(trade, multiplier));
     to.pnl = joined(to.pnl, &|trade| trade.realized_pnl);
 }
 
-fn add_apart(to: &mut Apart, trade: &Trade, multiplier: Amount) {
-    to.trades += 1;
+fn add_apart(to: &mut Apart, trade: &Trade, amends: bool, multiplier: Amount) {
+    to.trades += u64::from(!amends);
     to.qty = to.qty.plus(trade.qty);
     to.notional = to.notional.plus(notional(trade, multiplier));
     to.pnl = to.pnl.plus(trade.realized_pnl);

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, VecDeque};
 use ephor_events::codec::{decode_all, decode_commit};
 use ephor_events::{Commit, Reader, Seq, Version};
 use ephor_governance::drift::Metric;
-use ephor_governance::event::{Event, PauseCause};
-use ephor_governance::ids::TokenId;
+use ephor_governance::event::{ClosedTrade, Event, PauseCause};
+use ephor_governance::ids::{SourceId, TokenId};
 use ephor_governance::strategy::{State, evolve};
 use ephor_governance::token;
 use ephor_governance::trade::{Outcome, Trade};
@@ -95,16 +95,18 @@ impl Walked {
             return;
         }
         let after = self.state.maturity.evidence;
-        let trade = if let Event::TradeClosed(closed) = event { Some(&closed.trade) } else { None };
+        let closed = if let Event::TradeClosed(closed) = event { Some(closed) } else { None };
+        let (trade, amends) = (closed.map(|closed| &closed.trade), closed.and_then(ClosedTrade::amends));
         if trade.is_none() && after.equity == before.equity {
             return;
         }
-        self.trades = self.trades.saturating_add(u32::from(trade.is_some()));
+        self.trades = self.trades.saturating_add(u32::from(trade.is_some() && amends.is_none()));
         let step = Step {
             seq,
             trade: trade.map(|trade| trade.id.clone()),
+            amends: amends.cloned(),
             instrument: trade.map(|trade| trade.instrument.clone()),
-            number: self.trades,
+            number: amends.map_or(self.trades, |first| self.number_of(first)),
             closed_at: trade.map_or(at, |trade| trade.closed_at),
             pnl: trade.map_or(after.equity.minus(before.equity), |trade| trade.realized_pnl),
             outcome: trade.map(Trade::outcome),
@@ -112,10 +114,12 @@ impl Walked {
             drawdown: after.drawdown(),
             loss_streak: after.loss_streak,
         };
-        self.since_first_loss = match step.outcome {
-            Some(Outcome::Win) => 0,
-            Some(Outcome::Loss) => self.since_first_loss + 1,
-            Some(Outcome::BreakEven) | None => self.since_first_loss + u64::from(self.since_first_loss > 0),
+        self.since_first_loss = match (step.loss_streak, step.outcome) {
+            (0, _) => 0,
+            (_, Some(Outcome::Loss)) => self.since_first_loss + 1,
+            (_, Some(Outcome::Win | Outcome::BreakEven) | None) => {
+                self.since_first_loss + u64::from(self.since_first_loss > 0)
+            }
         };
         if trade.is_some() && after.peak > before.peak {
             self.peak_at(Some(step));
@@ -126,6 +130,13 @@ impl Walked {
         }
         self.steps.push_back(step);
         self.since_peak += 1;
+    }
+
+    /// Which trade at the level a further piece belongs to; the last one where that is not known any more.
+    fn number_of(&self, first: &SourceId) -> u32 {
+        let held = self.state.closing.iter().find(|held| held.trade == *first);
+        let newer = held.map_or(0, |held| self.state.totals.trades.saturating_sub(held.number));
+        self.trades.saturating_sub(newer)
     }
 
     /// A level was entered.

@@ -3,7 +3,7 @@
 use ephor_events::Reader;
 use ephor_events::codec::decode_all;
 use ephor_governance::event::{Event, Scope};
-use ephor_governance::fill::{Fee, Fill, Netting};
+use ephor_governance::fill::{Fee, Fill, Netting, Pieces};
 use ephor_governance::maturity::Level;
 use ephor_governance::order::Side;
 use ephor_governance::strategy::{self, Command, State};
@@ -101,7 +101,7 @@ pub(crate) fn fill(number: usize, qty: i64, price: i64, at: Timestamp) -> Comman
         id: read(&format!("fill-{number}")),
         instrument: read("GOOG.NASDAQ"),
         account: number.is_multiple_of(5).then(|| read("second")),
-        order_id: Some(read(&format!("order-{number}"))),
+        order_id: Some(read(&format!("order-{}", number / 3))),
         side: if qty < 0 { Side::Sell } else { Side::Buy },
         qty: Amount::from(qty.abs()),
         price: Amount::from(price),
@@ -109,7 +109,8 @@ pub(crate) fn fill(number: usize, qty: i64, price: i64, at: Timestamp) -> Comman
         at,
     };
     let netting = if number.is_multiple_of(3) { Netting::Average } else { Netting::Fifo };
-    Command::RecordFill { fill, netting, currency: None }
+    let pieces = if number.is_multiple_of(7) { Pieces::Apart } else { Pieces::Together };
+    Command::RecordFill { fill, netting, pieces, currency: None }
 }
 
 fn has_baseline(world: &World, name: &str) -> bool {

@@ -29,6 +29,9 @@ pub(crate) fn second(seconds: i64) -> Timestamp {
     Timestamp::from_nanos(seconds * 1_000_000_000)
 }
 
+/// The type of a fill in the log.
+const FILL_RECORDED: u16 = 24;
+
 pub(crate) const MOMENTUM: &str = "momentum";
 pub(crate) const REVERSION: &str = "reversion";
 
@@ -43,6 +46,8 @@ pub(crate) struct World {
     pub(crate) at: Timestamp,
     /// When what comes next happened, where that is not when it is recorded.
     pub(crate) happened: Option<Timestamp>,
+    /// Whether fills are written as they were before the pieces of an order were one trade.
+    pub(crate) before_orders: bool,
     /// The trace of what comes next, where it is not one of its own.
     pub(crate) trace: Option<String>,
     trades: usize,
@@ -57,6 +62,7 @@ impl World {
             strategies: BTreeMap::new(),
             at: second(0),
             happened: None,
+            before_orders: false,
             trace: None,
             trades: 0,
         }
@@ -162,7 +168,14 @@ impl World {
             instrument: command.and_then(Command::instrument).map(InstrumentId::text),
             system,
         };
-        let draft = codec::draft(heading, &mut events).unwrap();
+        let mut draft = codec::draft(heading, &mut events).unwrap();
+        if self.before_orders {
+            for encoded in draft.events.iter_mut().filter(|encoded| encoded.type_id == FILL_RECORDED) {
+                // The second schema says one byte more, the last: what the fill counts as.
+                assert_eq!((encoded.schema, encoded.payload.pop()), (2, Some(0)));
+                encoded.schema = 1;
+            }
+        }
         let position = self.log.append(&[draft], Durability::Written).unwrap()[0];
         let state = events.iter().fold(state, |state, event| strategy::evolve(state, event, self.at));
         self.strategies.insert(id, (state, Version(version.0 + events.len() as u64)));

@@ -47,6 +47,7 @@ fn fields(state: &State) -> Vec<Valued> {
         health,
         outcomes,
         version_trades,
+        closing,
         totals,
         baseline,
         drift,
@@ -120,7 +121,7 @@ fn fields(state: &State) -> Vec<Valued> {
             (totals.trades, totals.wins, totals.losses, totals.loss_streak),
         ),
         valued("deepest fall", percent(totals.max_drawdown), (totals.max_drawdown, totals.peak)),
-        valued("compared", version_trades.to_string(), (version_trades, outcomes)),
+        valued("compared", version_trades.to_string(), (version_trades, outcomes, closing)),
         valued(
             "baseline",
             baseline

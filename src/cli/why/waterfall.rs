@@ -69,6 +69,7 @@ pub(super) fn draw(node: &mut Node, steps: &[Step], left_out: u64, peak: Option<
         let bar = styled(style, scale.bar(step));
         let equity = rounded(step.equity);
         let what = match &step.trade {
+            Some(_) if step.amends.is_some() => format!("piece {:>4}", step.number),
             Some(_) => format!("trade {:>4}", step.number),
             None => "capital   ".to_owned(),
         };
@@ -165,6 +166,7 @@ mod tests {
             Step {
                 seq: Seq(number.into()),
                 trade: Some("t".parse().unwrap()),
+                amends: None,
                 instrument: None,
                 number,
                 closed_at: Timestamp::default(),

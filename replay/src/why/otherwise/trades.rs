@@ -7,23 +7,23 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use ephor_events::codec::decode_all;
-use ephor_events::{Commit, Reader, Seq, Version};
+use ephor_events::{Commit, CommitView, Reader, Seq, Version};
 use ephor_governance::event::Event;
 use ephor_governance::ids::StrategyId;
 use ephor_governance::maturity::{self, Level};
 use ephor_governance::strategy::{Command, State, evolve};
-use ephor_governance::trade::{Outcome, Trade};
+use ephor_governance::trade::{Outcome, Trade, outcome};
 use ephor_governance::units::Amount;
 use ephor_snapshots::restore;
 
 use super::{Absent, Asked, Bench, DECIDED_MAX, EVENTS_MAX, Recorded, TRADES_MAX, WithoutTrades, closes, systems};
 use crate::{ReplayError, decided_at};
 
-/// A trade that may be left out.
+/// A trade that may be left out, with all pieces of its order.
 struct Candidate {
-    /// Its commit's place in the history.
-    place: usize,
-    /// Whether it stands in the event's own commit.
+    /// The places of its commits in the history, the first piece first.
+    places: Vec<usize>,
+    /// Whether a piece of it stands in the event's own commit.
     brought_it: bool,
     trade: Absent,
     outcome: Outcome,
@@ -61,7 +61,7 @@ fn recent(reader: &Reader, target: &Commit, since: Option<Seq>) -> Result<(VecDe
     let (mut versions, mut trades) = (VecDeque::new(), 0);
     let mut cursor = reader.stream(&target.stream, Version(1))?;
     while let Some(commit) = cursor.next()?.filter(|commit| commit.seq <= target.seq) {
-        if since.is_none_or(|since| commit.seq > since) && closes(&commit) {
+        if since.is_none_or(|since| commit.seq > since) && closes(&commit) && begins(&commit)? {
             trades += 1;
             if versions.len() >= TRADES_MAX {
                 versions.pop_front();
@@ -105,14 +105,24 @@ fn history(reader: &Reader, target: &Commit, asked: Asked, first: Version) -> Re
             // It had happened before already: what is asked about begins after that.
             return Ok(None);
         }
-        let closing = events
-            .iter()
-            .find_map(|event| if let Event::TradeClosed(closed) = event { Some(&closed.trade) } else { None });
-        if let Some(trade) = closing {
-            let seq = closed(commit.seq, events);
-            let outcome = trade.outcome();
-            let trade = absent(seq, trade);
-            candidates.push(Candidate { place, brought_it: is_target, trade, outcome, before: state.clone() });
+        let closing =
+            events.iter().find_map(|event| if let Event::TradeClosed(closed) = event { Some(closed) } else { None });
+        match closing.map(|closing| (closing, closing.amends())) {
+            Some((closing, None)) => {
+                let trade = absent(closed(commit.seq, events), &closing.trade);
+                let (outcome, before) = (closing.trade.outcome(), state.clone());
+                candidates.push(Candidate { places: vec![place], brought_it: is_target, trade, outcome, before });
+            }
+            // Of a trade before the first candidate nothing is left out.
+            Some((closing, Some(first))) => {
+                if let Some(known) = candidates.iter_mut().find(|known: &&mut Candidate| known.trade.trade == *first) {
+                    known.places.push(place);
+                    known.brought_it |= is_target;
+                    (known.trade.pnl, known.trade.closed_at) = (closing.result(), closing.trade.closed_at);
+                    known.outcome = outcome(closing.result());
+                }
+            }
+            None => {}
         }
         state = events.iter().fold(state, |state, event| evolve(state, event, commit.at));
     }
@@ -125,6 +135,16 @@ const fn decides(asked: Asked) -> bool {
         Asked::Decision(_) => true,
         Asked::Demotion | Asked::Promotion | Asked::DriftPause | Asked::Drift(..) => false,
     }
+}
+
+/// Whether what a commit closes is one more trade, and no further piece of one.
+fn begins(commit: &CommitView<'_>) -> Result<bool, ReplayError> {
+    for event in decode_all(commit) {
+        if let Event::TradeClosed(closed) = event? {
+            return Ok(closed.amends().is_none());
+        }
+    }
+    Ok(false)
 }
 
 /// The seq of the closed trade itself: expired tokens may stand before it.
@@ -145,14 +165,15 @@ impl History {
     fn happens(&mut self, without: &BTreeSet<usize>) -> Result<bool, Enough> {
         let Some(first) = without.first().and_then(|first| self.candidates.get(*first)) else { return Ok(true) };
         let left_out: BTreeSet<usize> =
-            without.iter().filter_map(|one| self.candidates.get(*one)).map(|one| one.place).collect();
+            without.iter().filter_map(|one| self.candidates.get(*one)).flat_map(|one| one.places.clone()).collect();
         let last = self.commits.len() - 1;
+        let first_place = first.places.first().copied().unwrap_or_default();
         let mut state = first.before.clone();
-        for (place, commit) in self.commits.iter().enumerate().skip(first.place) {
+        for (place, commit) in self.commits.iter().enumerate().skip(first_place) {
             if left_out.contains(&place) {
                 // A fill stays in its book: left out is only what it closed.
-                if let Command::RecordFill { fill, netting, .. } = &commit.command {
-                    let filled = Event::FillRecorded { fill: fill.clone(), netting: *netting };
+                if let Command::RecordFill { fill, netting, pieces, .. } = &commit.command {
+                    let filled = Event::FillRecorded { fill: fill.clone(), netting: *netting, pieces: *pieces };
                     state = evolve(state, &filled, commit.at);
                 }
                 continue;
@@ -301,7 +322,9 @@ impl History {
         let trades_min = self.bench.systems.values().map(|system| system.policy.maturity.promotion_trades_min).min();
         let climbs = *from != Level::Autonomous && trades_min.is_none_or(|least| evidence.trades >= least);
         let told = |commit: &Recorded| matches!(commit.command, Command::Register(_) | Command::SetLevel { .. });
-        if self.asked != Asked::Demotion || climbs || self.commits.iter().any(told) {
+        // An order in pieces may have made the peak and the fall from it.
+        let in_pieces = self.candidates.iter().any(|candidate| candidate.places.len() > 1);
+        if self.asked != Asked::Demotion || climbs || in_pieces || self.commits.iter().any(told) {
             return 2;
         }
         let borne = Amount::ONE.minus(policy.demotion_drawdown).times_saturating(evidence.peak);
