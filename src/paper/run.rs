@@ -12,6 +12,7 @@ use ephor_events::Seq;
 use ephor_governance::drift::Baseline;
 use ephor_governance::event::{RecordedBaseline, Registration};
 use ephor_governance::ids::{Actor, Currency, SourceId, StrategyId};
+use ephor_governance::policy::Policy;
 use ephor_governance::rejection::Rejection;
 use ephor_governance::strategy::Command;
 use ephor_governance::system;
@@ -277,7 +278,9 @@ impl<'a> Run<'a> {
         }
         governor.begin(at).await?;
         let now = governor.system_view();
-        let changed = operate::differences(&ephor_governance::policy::Policy::default(), &now.state.policy);
+        // Written the same way on both sides: what was adopted just now and what was read back are one policy.
+        let plain = |policy: &Policy| serde_json::from_str(&policy.canonical()).unwrap_or_else(|_| policy.clone());
+        let changed = operate::differences(&plain(&Policy::default()), &plain(&now.state.policy));
         if !changed.is_empty() {
             let changed: Vec<String> = changed.iter().map(ToString::to_string).collect();
             notes.push(format!("the policy is not the default one: {}", changed.join(", ")));
