@@ -121,7 +121,7 @@ pub struct Ended {
 pub async fn run(
     session: &Session,
     plan: &Plan,
-    wishes: &mut dyn Wishes,
+    outside: &mut dyn Wishes,
     watch: &mut impl Watch,
 ) -> Result<Ended, CliError> {
     let (followers, backtests) = backtests(plan).await?;
@@ -152,15 +152,14 @@ pub async fn run(
     let mut done = 0;
     let mut is_whole = true;
     for (at, market, bar) in live {
-        while let Some(wished) = wishes.next_before(at)? {
+        while let Some(wished) = outside.next_before(at)? {
             run.wish(&wished).await?;
         }
         run.open(market, at).await?;
         run.desk.open(market, &bar).await?;
         run.desk.close(market, &bar).await?;
         run.mark(market, at);
-        let wished = run.follow(market, &bar);
-        for wished in wished {
+        for wished in run.follow(market, &bar) {
             run.wish(&wished).await?;
         }
         done += 1;
@@ -171,7 +170,7 @@ pub async fn run(
         }
     }
     // What comes behind the last bar has no price to be traded at.
-    while is_whole && let Some(wished) = wishes.next_before(Timestamp::from_nanos(i64::MAX))? {
+    while is_whole && let Some(wished) = outside.next_before(Timestamp::from_nanos(i64::MAX))? {
         run.wish(&wished).await?;
     }
     let Run { courses, tally, signals, first_seq, .. } = run;
