@@ -48,14 +48,23 @@ pub enum EmbedError {
     Runtime(#[source] std::io::Error),
     /// The log did not open or close, or the governor did not start.
     #[error(transparent)]
-    House(#[from] CliError),
+    House(Box<CliError>),
+}
+
+impl From<CliError> for EmbedError {
+    fn from(error: CliError) -> Self {
+        Self::House(Box::new(error))
+    }
 }
 
 impl EmbedError {
     /// Whether the same may go through later: what is held by another process, or a full machine.
     #[must_use]
-    pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Runtime(_) | Self::House(CliError::Open { .. } | CliError::Start(_)))
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Runtime(_) => true,
+            Self::House(error) => matches!(**error, CliError::Open { .. } | CliError::Start(_)),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[expect(dead_code, reason = "each test uses its part")]
 mod cli;
 
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ fn one_command_shows_a_strategy_climbing_from_the_shadow_to_the_top_and_another_
 }
 
 const CLIMBER: &str = "BREAKOUT-EURUSD";
-const FALLER: &str = "REVERT-GOOG";
+const FALLER: &str = "CROSS-GOOG";
 
 #[test]
 fn the_same_command_again_records_nothing_new_and_says_so() {

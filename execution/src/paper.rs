@@ -234,13 +234,14 @@ impl PaperVenue {
     /// Lets an order take from a book until it is filled, or there is nothing left for it.
     fn walk(&mut self, id: &SourceId, terms: &Instrument, visible: &mut Visible) {
         let Some(placed) = self.orders.get_mut(id).filter(|it| it.is_open) else { return };
+        let side = placed.order.side;
+        let limit = book::limit(placed.order.kind);
+        // What takes any price takes, however often it has to come back.
+        let rested = limit.is_some() && std::mem::replace(&mut placed.is_resting, true);
         let Some(best) = visible.best() else { return };
         if !price::triggers(placed, best) {
             return;
         }
-        let side = placed.order.side;
-        let limit = book::limit(placed.order.kind);
-        let rested = std::mem::replace(&mut placed.is_resting, true);
         while let Some(level) = visible.next(side, limit) {
             let wanted = self.wanted(id);
             if !wanted.is_positive() {

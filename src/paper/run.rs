@@ -12,6 +12,7 @@ use ephor_events::Seq;
 use ephor_governance::drift::Baseline;
 use ephor_governance::event::{RecordedBaseline, Registration};
 use ephor_governance::ids::{Actor, Currency, SourceId, StrategyId};
+use ephor_governance::policy::Policy;
 use ephor_governance::rejection::Rejection;
 use ephor_governance::strategy::Command;
 use ephor_governance::system;
@@ -120,7 +121,7 @@ pub struct Ended {
 pub async fn run(
     session: &Session,
     plan: &Plan,
-    wishes: &mut dyn Wishes,
+    outside: &mut dyn Wishes,
     watch: &mut impl Watch,
 ) -> Result<Ended, CliError> {
     let (followers, backtests) = backtests(plan).await?;
@@ -151,15 +152,14 @@ pub async fn run(
     let mut done = 0;
     let mut is_whole = true;
     for (at, market, bar) in live {
-        while let Some(wished) = wishes.next_before(at)? {
+        while let Some(wished) = outside.next_before(at)? {
             run.wish(&wished).await?;
         }
         run.open(market, at).await?;
         run.desk.open(market, &bar).await?;
         run.desk.close(market, &bar).await?;
         run.mark(market, at);
-        let wished = run.follow(market, &bar);
-        for wished in wished {
+        for wished in run.follow(market, &bar) {
             run.wish(&wished).await?;
         }
         done += 1;
@@ -170,7 +170,7 @@ pub async fn run(
         }
     }
     // What comes behind the last bar has no price to be traded at.
-    while is_whole && let Some(wished) = wishes.next_before(Timestamp::from_nanos(i64::MAX))? {
+    while is_whole && let Some(wished) = outside.next_before(Timestamp::from_nanos(i64::MAX))? {
         run.wish(&wished).await?;
     }
     let Run { courses, tally, signals, first_seq, .. } = run;
@@ -277,7 +277,9 @@ impl<'a> Run<'a> {
         }
         governor.begin(at).await?;
         let now = governor.system_view();
-        let changed = operate::differences(&ephor_governance::policy::Policy::default(), &now.state.policy);
+        // Written the same way on both sides: what was adopted just now and what was read back are one policy.
+        let plain = |policy: &Policy| serde_json::from_str(&policy.canonical()).unwrap_or_else(|_| policy.clone());
+        let changed = operate::differences(&plain(&Policy::default()), &plain(&now.state.policy));
         if !changed.is_empty() {
             let changed: Vec<String> = changed.iter().map(ToString::to_string).collect();
             notes.push(format!("the policy is not the default one: {}", changed.join(", ")));

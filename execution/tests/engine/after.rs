@@ -126,3 +126,54 @@ fn a_venue_that_cannot_be_reached_gets_the_order_when_the_signal_comes_again() {
     assert!(matches!(send(&mut engine, &entry("o-1")), Outcome::Submitted(_)));
     assert_eq!(qty(&send(&mut engine, &exit("o-2"))), 100.into());
 }
+
+#[test]
+fn a_kill_stops_the_strategy_here_before_it_is_recorded() {
+    let (mut engine, says) = with(DrawdownMonitor::new(Amount::ONE, Some(Amount::new(1, 2))));
+    send(&mut engine, &entry("o-1"));
+    *says.is_away.lock().unwrap() = true;
+    let abc = "ABC".parse().unwrap();
+    let fallen = block(engine.on_price(&abc, 50.into(), Timestamp::from_nanos(2_000_000_000)));
+    assert!(fallen.unwrap_err().is_retryable());
+    assert_eq!(code(&block(engine.on_signal(&entry("o-2")))), ("risk", "RISK_BREAKER_OPEN"));
+    *says.is_away.lock().unwrap() = false;
+    block(engine.on_executions()).unwrap();
+    let killed = says.reports.lock().unwrap().iter().filter(|report| matches!(report, Report::Kill { .. })).count();
+    assert_eq!(killed, 1);
+}
+
+/// A crash, and a caller that sends its signal again without a look at what venues have done.
+fn come_back(says: &Says, size: i64, sent: impl FnOnce(&mut Engine<Says>)) -> Engine<Says> {
+    let journal = Journal::default();
+    let mut before = engine(Some(says.clone()), stages(10, &journal), &journal);
+    sent(&mut before);
+    let (live, paper) = before.into_venues();
+    let mut after = ExecutionEngine::new(Some(says.clone()), live, paper, stages(size, &journal));
+    prepare(&mut after);
+    after
+}
+
+#[test]
+fn no_order_leaves_before_what_venues_had_done_is_known() {
+    let says = Says::new(Action::Allow, 1.0);
+    let mut after = come_back(&says, 10, |before| {
+        block(before.on_signal(&entry("o-1")));
+    });
+    // The exit finds the position, though nobody has asked the venue before.
+    assert_eq!(qty(&block(after.on_signal(&exit("o-2")))), 10.into());
+    let mut away = come_back(&says, 10, |before| before.live().is_away = true);
+    assert_eq!(code(&block(away.on_signal(&entry("o-3")))), ("deduplication", "EXECUTION_NOT_CAUGHT_UP"));
+    away.live().is_away = false;
+    assert_eq!(qty(&block(away.on_signal(&entry("o-3")))), 10.into());
+}
+
+#[test]
+fn an_order_that_the_venue_has_and_has_not_told_of_is_not_sent_in_another_size() {
+    let says = Says::new(Action::Allow, 1.0);
+    let mut after = come_back(&says, 12, |before| {
+        block(before.on_signal(&entry("o-1")));
+        before.live().executions.clear();
+    });
+    assert_eq!(code(&block(after.on_signal(&entry("o-1")))), ("submission", "DEDUP_ORDER_ID"));
+    assert_eq!(after.live().submissions, 1);
+}

@@ -149,3 +149,22 @@ fn an_exit_without_a_position_on_that_side_is_no_order() {
     let wrong = signal("o-3", Side::Buy, Intent::Exit);
     assert_eq!(code(&send(&mut engine, &wrong)), ("sizing", "SIZING_NOTHING_TO_REDUCE"));
 }
+
+#[test]
+fn an_exit_passes_the_collar_flagged_and_is_told_apart_by_its_id_alone() {
+    let journal = Journal::default();
+    let mut stages = ephor_execution::engine::Stages { dedup_window_nanos: 1_000, ..stages(10, &journal) };
+    stages.pre_trade.push(Box::new(PriceCollar { max: Amount::new(5, 2) }));
+    let mut engine = engine(Some(Says::new(Action::Allow, 1.0)), stages, &journal);
+    engine.live().pieces = 1;
+    send(&mut engine, &entry("o-1"));
+    let far = |id: &str| TradeSignal { kind: Kind::Limit(50.into()), ..exit(id) };
+    let flags = |outcome: ephor_execution::outcome::Outcome| {
+        let sent = outcome.submitted().unwrap().clone();
+        sent.flags.iter().map(Refusal::code).collect::<Vec<_>>()
+    };
+    // Nothing is taken in between them, so that both find the whole position.
+    assert_eq!(flags(crate::house::block(engine.on_signal(&far("o-2")))), ["RISK_PRICE_COLLAR"]);
+    assert_eq!(flags(crate::house::block(engine.on_signal(&exit("o-3")))), [""; 0]);
+    assert!(crate::house::block(engine.on_signal(&far("o-4"))).submitted().is_some());
+}

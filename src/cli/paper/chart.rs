@@ -158,9 +158,9 @@ pub(super) fn file(strand: &Strand<'_>) -> String {
     }
 }
 
-/// Writing into a string does not fail.
-fn add(svg: &mut String, what: std::fmt::Arguments<'_>) {
-    let _written = svg.write_fmt(what).is_ok();
+/// Adds to a text. Writing into a string does not fail.
+pub(super) fn add(to: &mut String, what: std::fmt::Arguments<'_>) {
+    let _written = to.write_fmt(what).is_ok();
 }
 
 /// Where it stood still.

@@ -4,7 +4,7 @@
 
 use ephor_governance::verdict::Action;
 
-use super::chart::{self, STYLE, Sign, Strand, escaped};
+use super::chart::{self, STYLE, Sign, Strand, add, escaped};
 use crate::cli::print;
 
 /// All that the page shows.
@@ -68,20 +68,20 @@ pub(super) fn page(page: &Page<'_>) -> String {
     let mut html = String::from("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
     html.push_str("<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n");
     html.push_str("<meta name=\"color-scheme\" content=\"light dark\">\n<title>Ephor: paper trading</title>\n");
-    html.push_str(&format!("<style>{STYLE}{PAGE_STYLE}</style>\n</head>\n<body>\n<main>\n"));
+    add(&mut html, format_args!("<style>{STYLE}{PAGE_STYLE}</style>\n</head>\n<body>\n<main>\n"));
     html.push_str("<h1>Paper trading, governed</h1>\n");
     if let Some((first, last)) = &page.period {
-        html.push_str(&format!("<p class=\"soft\">{first} to {last}, the bars' own time (UTC)</p>\n"));
+        add(&mut html, format_args!("<p class=\"soft\">{first} to {last}, the bars' own time (UTC)</p>\n"));
     }
     html.push_str("<dl class=\"facts\">\n");
     for (name, value) in &page.facts {
-        html.push_str(&format!("<div><dt>{name}</dt><dd>{}</dd></div>\n", escaped(value)));
+        add(&mut html, format_args!("<div><dt>{name}</dt><dd>{}</dd></div>\n", escaped(value)));
     }
     html.push_str("</dl>\n");
     if !page.notes.is_empty() {
         html.push_str("<div class=\"notes\">\n");
         for note in page.notes {
-            html.push_str(&format!("<p>{}</p>\n", escaped(note)));
+            add(&mut html, format_args!("<p>{}</p>\n", escaped(note)));
         }
         html.push_str("</div>\n");
     }
@@ -90,7 +90,7 @@ pub(super) fn page(page: &Page<'_>) -> String {
     changes(&mut html, page.strands);
     decisions(&mut html, &page.rows);
     reasons(&mut html, &page.reasons);
-    html.push_str(&format!("<p class=\"soft\">The log ends at <code>{}</code>. ", escaped(&page.head)));
+    add(&mut html, format_args!("<p class=\"soft\">The log ends at <code>{}</code>. ", escaped(&page.head)));
     html.push_str("The same bars, signals, settings and seed end there again.</p>\n</main>\n</body>\n</html>\n");
     html
 }
@@ -101,27 +101,30 @@ fn strategies(html: &mut String, rows: &[Row]) {
     );
     html.push_str("<th>levels</th>");
     for name in ["trades", "won", "profit factor", "health", "deepest drawdown", "result"] {
-        html.push_str(&format!("<th class=\"n\">{name}</th>"));
+        add(html, format_args!("<th class=\"n\">{name}</th>"));
     }
     html.push_str("</tr>\n");
     for row in rows {
         let paused = if row.paused { " <span class=\"warn\">paused</span>" } else { "" };
         let class = if row.is_loss { "n bad" } else { "n good" };
-        html.push_str(&format!(
-            "<tr><td><b>{}</b></td><td>{}</td><td>{}</td><td>{}{paused}</td><td class=\"n\">{}</td>\
+        add(
+            html,
+            format_args!(
+                "<tr><td><b>{}</b></td><td>{}</td><td>{}</td><td>{}{paused}</td><td class=\"n\">{}</td>\
              <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
              <td class=\"{class}\">{}</td></tr>\n",
-            escaped(&row.strategy),
-            escaped(&row.rule),
-            escaped(&row.instrument),
-            escaped(&row.path),
-            row.trades,
-            row.won,
-            row.factor,
-            row.health,
-            row.drawdown,
-            escaped(&row.result)
-        ));
+                escaped(&row.strategy),
+                escaped(&row.rule),
+                escaped(&row.instrument),
+                escaped(&row.path),
+                row.trades,
+                row.won,
+                row.factor,
+                row.health,
+                row.drawdown,
+                escaped(&row.result)
+            ),
+        );
     }
     html.push_str("</table></div>\n");
 }
@@ -142,13 +145,16 @@ fn curves(html: &mut String, strands: &[Strand<'_>]) {
         let last = strand.points.last().map_or(strand.capital, |point| point.equity);
         let change = last.minus(strand.capital);
         let (class, sign) = if change.is_negative() { ("bad", "") } else { ("good", "+") };
-        html.push_str(&format!(
-            "<section class=\"card\"><header><h3>{}</h3><span class=\"{class}\">{sign}{} {}</span></header>\n{}</section>\n",
-            escaped(strand.strategy),
-            print::rounded(change),
-            escaped(strand.currency),
-            chart::element(strand)
-        ));
+        add(
+            html,
+            format_args!(
+                "<section class=\"card\"><header><h3>{}</h3><span class=\"{class}\">{sign}{} {}</span></header>\n{}</section>\n",
+                escaped(strand.strategy),
+                print::rounded(change),
+                escaped(strand.currency),
+                chart::element(strand)
+            ),
+        );
     }
     html.push_str("</div>\n");
 }
@@ -169,13 +175,16 @@ fn changes(html: &mut String, strands: &[Strand<'_>]) {
             Sign::Down => "bad",
             Sign::Set | Sign::Paused => "warn",
         };
-        html.push_str(&format!(
-            "<li><span class=\"soft\">{}</span> <b>{}</b> <span class=\"{class}\">{}</span><br>{}</li>\n",
-            print::time(mark.at).get(..16).unwrap_or_default(),
-            escaped(strategy),
-            escaped(&mark.label),
-            escaped(&mark.said)
-        ));
+        add(
+            html,
+            format_args!(
+                "<li><span class=\"soft\">{}</span> <b>{}</b> <span class=\"{class}\">{}</span><br>{}</li>\n",
+                print::time(mark.at).get(..16).unwrap_or_default(),
+                escaped(strategy),
+                escaped(&mark.label),
+                escaped(&mark.said)
+            ),
+        );
     }
     html.push_str("</ul>\n");
 }
@@ -185,15 +194,15 @@ fn decisions(html: &mut String, rows: &[Row]) {
         "<h2>Decisions by action</h2>\n<div class=\"wide\"><table>\n<tr><th>strategy</th><th class=\"n\">all</th>",
     );
     for action in Action::ALL {
-        html.push_str(&format!("<th class=\"n\">{}</th>", action.as_str()));
+        add(html, format_args!("<th class=\"n\">{}</th>", action.as_str()));
     }
     html.push_str("</tr>\n");
     for row in rows {
         let all = print::grouped(row.decisions.iter().sum());
-        html.push_str(&format!("<tr><td><b>{}</b></td><td class=\"n\">{all}</td>", escaped(&row.strategy)));
+        add(html, format_args!("<tr><td><b>{}</b></td><td class=\"n\">{all}</td>", escaped(&row.strategy)));
         for count in &row.decisions {
             let shown = if *count == 0 { "-".to_owned() } else { print::grouped(*count) };
-            html.push_str(&format!("<td class=\"n\">{shown}</td>"));
+            add(html, format_args!("<td class=\"n\">{shown}</td>"));
         }
         html.push_str("</tr>\n");
     }
@@ -207,13 +216,16 @@ fn reasons(html: &mut String, reasons: &[(String, String, String, u64)]) {
     html.push_str("<h2>Where signals ended, and why</h2>\n<div class=\"wide\"><table>\n");
     html.push_str("<tr><th>strategy</th><th>where</th><th>reason</th><th class=\"n\">signals</th></tr>\n");
     for (strategy, stage, reason, count) in reasons {
-        html.push_str(&format!(
-            "<tr><td><b>{}</b></td><td>{}</td><td>{}</td><td class=\"n\">{}</td></tr>\n",
-            escaped(strategy),
-            escaped(stage),
-            escaped(reason),
-            print::grouped(*count)
-        ));
+        add(
+            html,
+            format_args!(
+                "<tr><td><b>{}</b></td><td>{}</td><td>{}</td><td class=\"n\">{}</td></tr>\n",
+                escaped(strategy),
+                escaped(stage),
+                escaped(reason),
+                print::grouped(*count)
+            ),
+        );
     }
     html.push_str("</table></div>\n");
 }

@@ -9,7 +9,7 @@ use ephor_governance::units::{Amount, Timestamp};
 use ephor_governance::verdict::Action;
 use serde::Serialize;
 
-use super::chart::{self, Mark, Sign, Strand};
+use super::chart::{self, Mark, Sign, Strand, add};
 use super::page::{self, Page, Row};
 use crate::cli::CliError;
 use crate::cli::print::{self, BOLD, Counted, DIM, LEFT, RIGHT, WARN, styled};
@@ -49,7 +49,7 @@ struct Traded {
 #[derive(Debug, Serialize)]
 struct Stage {
     strategy: String,
-    stage: String,
+    at: String,
     reason: String,
     signals: u64,
 }
@@ -70,7 +70,7 @@ impl Report {
         });
         let stages = ended.tally.iter().map(|((strategy, stage, reason), signals)| Stage {
             strategy: strategy.to_string(),
-            stage: (*stage).to_owned(),
+            at: (*stage).to_owned(),
             reason: (*reason).to_owned(),
             signals: *signals,
         });
@@ -93,30 +93,30 @@ impl Report {
             text.push('\n');
         }
         for note in &self.notes {
-            text.push_str(&format!("{} {note}\n", styled(WARN, "note:")));
+            add(&mut text, format_args!("{} {note}\n", styled(WARN, "note:")));
         }
         if !self.notes.is_empty() {
             text.push('\n');
         }
         let counts = &summary.counts;
         let (bars, signals) = (Counted(self.bars, "bar"), Counted(self.signals, "signal"));
-        text.push_str(&format!("{bars}, {signals} in {:.2} s\n", counts.seconds));
+        add(&mut text, format_args!("{bars}, {signals} in {:.2} s\n", counts.seconds));
         if counts.events_recorded == 0 {
             let said = styled(BOLD, "nothing new");
-            text.push_str(&format!("  {said}: all of it was recorded before\n"));
+            add(&mut text, format_args!("  {said}: all of it was recorded before\n"));
         } else {
-            text.push_str(&format!("  recorded as {}\n", Counted(counts.events_recorded, "event")));
+            add(&mut text, format_args!("  recorded as {}\n", Counted(counts.events_recorded, "event")));
         }
         if let Some(rejects) = &counts.rejects {
             let said = styled(WARN, format_args!("{} rejected", Counted(counts.lines_rejected, "line")));
-            text.push_str(&format!("  {said}, see {}\n", rejects.display()));
+            add(&mut text, format_args!("  {said}, see {}\n", rejects.display()));
             for (code, count) in &counts.rejected_by_reason {
-                text.push_str(&format!("    {:>8}  {code}\n", print::grouped(*count)));
+                add(&mut text, format_args!("    {:>8}  {code}\n", print::grouped(*count)));
             }
         }
-        text.push_str(&format!("log ends at seq {} {}\n", counts.head_seq, styled(DIM, &counts.head_hash)));
+        add(&mut text, format_args!("log ends at seq {} {}\n", counts.head_seq, styled(DIM, &counts.head_hash)));
         if let Some(dir) = written {
-            text.push_str(&format!("report written to {}\n", dir.join(PAGE).display()));
+            add(&mut text, format_args!("report written to {}\n", dir.join(PAGE).display()));
         }
         text
     }
@@ -128,7 +128,7 @@ impl Report {
             let name = if before == stage.strategy { "" } else { &stage.strategy };
             before = &stage.strategy;
             let count = print::grouped(stage.signals);
-            table.add_row(vec![Cell::new(name), Cell::new(&stage.stage), Cell::new(&stage.reason), Cell::new(count)]);
+            table.add_row(vec![Cell::new(name), Cell::new(&stage.at), Cell::new(&stage.reason), Cell::new(count)]);
         }
         print::rows(&table)
     }
@@ -160,7 +160,7 @@ impl Report {
             reasons: self
                 .ended
                 .iter()
-                .map(|it| (it.strategy.clone(), it.stage.clone(), it.reason.clone(), it.signals))
+                .map(|it| (it.strategy.clone(), it.at.clone(), it.reason.clone(), it.signals))
                 .collect(),
             head: format!("seq {} {}", summary.counts.head_seq, summary.counts.head_hash),
         };
