@@ -83,13 +83,15 @@ fn a_fill_counted_in_another_currency_is_refused() {
     let told = |currency: &str| Command::RecordFill {
         fill: fill(1, "B 10 @ 100"),
         netting: Netting::Fifo,
+        pieces: Pieces::Together,
         currency: Some(read(currency)),
     };
     let problem = "EUR is not the strategy's own, USD".to_owned();
     assert_eq!(world.decide(&told("EUR")), Err(Rejection::InvalidField { field: "currency", problem }));
     let events = world.tell(&told("USD")).unwrap();
     // What is recorded is the same as where nothing was said.
-    assert_eq!(events, [Event::FillRecorded { fill: fill(1, "B 10 @ 100"), netting: Netting::Fifo }]);
+    let (fill, netting, pieces) = (fill(1, "B 10 @ 100"), Netting::Fifo, Pieces::Together);
+    assert_eq!(events, [Event::FillRecorded { fill, netting, pieces }]);
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn of(order: &str, fill: Fill) -> Fill {
 }
 
 fn tell(world: &mut World, fill: Fill) -> Vec<Event> {
-    world.tell(&Command::RecordFill { fill, netting: Netting::Fifo, pieces: Pieces::Together }).unwrap()
+    world.tell(&Command::RecordFill { fill, netting: Netting::Fifo, pieces: Pieces::Together, currency: None }).unwrap()
 }
 
 fn closes(world: &mut World, at: i64, order: &str, text: &str) -> Vec<Event> {
@@ -286,7 +286,7 @@ fn told(policy: &Policy, fills: impl IntoIterator<Item = Fill>, netting: Netting
     ];
     world.tell(&Command::RecordBaseline(baseline(&all.map(|metric| (metric, 0.5))))).unwrap();
     for fill in fills {
-        world.tell(&Command::RecordFill { fill, netting, pieces: Pieces::Together }).unwrap();
+        world.tell(&Command::RecordFill { fill, netting, pieces: Pieces::Together, currency: None }).unwrap();
     }
     world
 }

@@ -236,7 +236,8 @@ mod tests {
 
         let dir = tempfile::tempdir().unwrap();
         let packed = dir.path().join("bars.csv.gz");
-        let mut gzip = flate2::write::GzEncoder::new(std::fs::File::create(&packed).unwrap(), Default::default());
+        let mut gzip =
+            flate2::write::GzEncoder::new(std::fs::File::create(&packed).unwrap(), flate2::Compression::default());
         gzip.write_all(&std::fs::read(shipped("GOOG-1d.csv")).unwrap()).unwrap();
         gzip.finish().unwrap();
         assert_eq!(read(&packed).unwrap(), daily);
