@@ -55,7 +55,9 @@ mod tests {
 
     fn returns(prices: &[i64], most: usize) -> Returns {
         let mut returns = Returns::default();
-        prices.iter().for_each(|price| returns.note(Amount::from(*price), most));
+        for price in prices {
+            returns.note(Amount::from(*price), most);
+        }
         returns
     }
 
