@@ -6,11 +6,13 @@
 #[expect(dead_code, reason = "each test uses its part")]
 mod cli;
 
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use cli::Desk;
+use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 use serde_json::Value;
 
 fn shipped(name: &str) -> PathBuf {
@@ -242,4 +244,40 @@ fn the_report_is_one_page_and_a_curve_a_strategy() {
     let again = Desk::new();
     traded(&again, &["--report", "out"]);
     assert_eq!(std::fs::read_to_string(again.path("out/index.html")).unwrap(), page);
+}
+
+#[test]
+fn a_terminal_shows_the_table_and_q_ends_the_run_and_gives_the_terminal_back() {
+    let desk = Desk::new();
+    let size = PtySize { rows: 24, cols: 120, pixel_width: 0, pixel_height: 0 };
+    let pair = native_pty_system().openpty(size).unwrap();
+    let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_ephor"));
+    command.args(["--config", &config(), "paper", "--speed", "400"]);
+    command.cwd(desk.path(""));
+    command.env("TERM", "xterm-256color");
+    let mut child = pair.slave.spawn_command(command).unwrap();
+    drop(pair.slave);
+    let (mut output, mut keys) = (pair.master.try_clone_reader().unwrap(), pair.master.take_writer().unwrap());
+    let mut shown = vt100::Parser::new(24, 120, 0);
+    let (mut pressed, mut bytes) = (false, [0; 4_096]);
+    let mut was_whole = false;
+    while let Ok(count) = output.read(&mut bytes)
+        && count > 0
+    {
+        shown.process(&bytes[..count]);
+        let screen = shown.screen();
+        let text = screen.contents();
+        was_whole |= screen.alternate_screen()
+            && ["strategy", "health", "drawdown", "last decision", "BREAKOUT-GOOG", "q quit"]
+                .iter()
+                .all(|it| text.contains(it));
+        if was_whole && !pressed && text.contains("block  MATURITY_LEVEL_TOO_LOW") {
+            keys.write_all(b"q").unwrap();
+            pressed = true;
+        }
+    }
+    assert_eq!(child.wait().unwrap().exit_code(), 130);
+    assert!(pressed && !shown.screen().alternate_screen() && !shown.screen().hide_cursor());
+    assert!(shown.screen().contents().contains("stopped: after bar"), "{}", shown.screen().contents());
+    assert_eq!(traded(&desk, &[])["head_hash"], traded(&Desk::new(), &[])["head_hash"]);
 }

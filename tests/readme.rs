@@ -61,3 +61,26 @@ fn the_log_inside_sled_is_the_same_log_and_checks_as_well() {
     assert_eq!(printed(dir.path(), &["verify"]).last().map(String::as_str), Some("no faults"));
     assert!(printed(dir.path(), &["audit"])[0].contains("0 differ"));
 }
+
+/// Whether the parts of a block, set apart by lines of `…`, stand in what was printed, in their order.
+#[track_caller]
+fn stands_in(shown: &[&str], printed: &[String]) {
+    let mut rest = printed;
+    for part in shown.split(|line| *line == "…") {
+        let found = rest.windows(part.len()).position(|window| window == part);
+        let at = found.unwrap_or_else(|| panic!("{part:#?}\nis not in\n{rest:#?}"));
+        rest = &rest[at + part.len()..];
+    }
+}
+
+#[test]
+fn paper_trading_and_its_explanation_print_what_the_readme_shows() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let blocks = blocks(&readme);
+    let dir = tempfile::tempdir().unwrap();
+    let config = root().join("tests/data/paper/paper.toml");
+    let run = printed(dir.path(), &["--config", config.to_str().unwrap(), "paper"]);
+    stands_in(&blocks[2], &run);
+    assert_eq!(blocks[3][0], "$ ephor why CROSS-GOOG --last demotion");
+    stands_in(&blocks[3][1..], &printed(dir.path(), &["why", "CROSS-GOOG", "--last", "demotion"]));
+}

@@ -49,6 +49,11 @@ pub struct Terms {
     /// How far from the market's price a market order, or a stop, is filled at most, ticks. Never in its favour. A
     /// book's own depth takes its place where there is one.
     pub slippage_ticks: u32,
+    /// The same as a fraction of the price, on top; in whole ticks, rounded up.
+    pub slippage: Amount,
+    /// The share of the volume told by [`PaperVenue::on_volume`] that all fills together take at most; as much as they
+    /// want where this is not set. A book's own depth takes its place where there is one.
+    pub volume_share: Option<Amount>,
     /// How long an order is under way before the market sees it, nanoseconds.
     pub latency_nanos: u64,
     /// The share of fills that leave a part to the next price.
@@ -130,6 +135,8 @@ pub struct PaperVenue {
     open: BTreeMap<InstrumentId, Vec<SourceId>>,
     /// When the bar that is under way began.
     opened: BTreeMap<InstrumentId, Timestamp>,
+    /// What is left of the volume that was told.
+    room: BTreeMap<InstrumentId, Amount>,
     holdings: BTreeMap<(StrategyId, InstrumentId), Amount>,
     executions: Vec<Execution>,
     /// The latest time that came in; an earlier one counts as this.
@@ -146,9 +153,18 @@ impl PaperVenue {
             orders: BTreeMap::new(),
             open: BTreeMap::new(),
             opened: BTreeMap::new(),
+            room: BTreeMap::new(),
             holdings: BTreeMap::new(),
             executions: Vec::new(),
             now: Timestamp::from_nanos(i64::MIN),
+        }
+    }
+
+    /// This much is traded in all from here until another volume is told, at whatever prices follow: a bar's volume
+    /// is told before the bar. Orders share it in the order in which they are served.
+    pub fn on_volume(&mut self, instrument: &InstrumentId, volume: Amount) {
+        if let Some(share) = self.terms.volume_share {
+            self.room.insert(instrument.clone(), volume.times_saturating(share));
         }
     }
 
@@ -224,10 +240,13 @@ impl PaperVenue {
             let Some(Quote { price, is_taker, slips }) = price::quote(placed, moment) else { continue };
             let (side, number) = (placed.order.side, placed.fills.saturating_add(1));
             let mut chance = Chance::of(self.terms.seed, &id, number);
-            let ticks = chance.below(u64::from(self.terms.slippage_ticks).saturating_add(1));
-            let price = if slips { price::slipped(side, price, terms.tick, ticks) } else { Some(price) };
-            let qty = self.part(&id, &terms, &mut chance);
-            self.fill(&id, &terms, qty, price, is_taker);
+            let ticks = self.slippage(price, terms.tick).map(|most| chance.below(most.saturating_add(1)));
+            let slipped = || price::slipped(side, price, terms.tick, ticks?);
+            let price = if slips { slipped() } else { Some(price) };
+            let qty = self.in_room(&terms, self.part(&id, &terms, &mut chance));
+            if self.fill(&id, &terms, qty, price, is_taker) {
+                self.take_room(instrument, qty);
+            }
         }
     }
 
@@ -282,8 +301,14 @@ impl PaperVenue {
                 return Err(format!("a quantity of {} is above {most}", order.qty));
             }
         }
-        if let Some(price) = order.kind.price().filter(|price| !is_multiple(*price, terms.tick)) {
-            return Err(format!("a price of {price} is no multiple of {}", terms.tick));
+        if let Some(price) = order.kind.price() {
+            if !is_multiple(price, terms.tick) {
+                return Err(format!("a price of {price} is no multiple of {}", terms.tick));
+            }
+            let value = terms.value(order.qty, price).normalized();
+            if let Some(least) = terms.notional_min.filter(|least| !order.reduce_only && value < *least) {
+                return Err(format!("a value of {value} is below {least}"));
+            }
         }
         if Chance::of(self.terms.seed, &order.id, 0).happens(self.terms.reject) {
             return Err("turned away by chance".to_owned());

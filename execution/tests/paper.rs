@@ -121,6 +121,35 @@ fn slippage_is_against_the_order_and_within_its_ticks() {
 }
 
 #[test]
+fn slippage_as_a_fraction_of_the_price_comes_on_top_in_whole_ticks() {
+    let mut seen = std::collections::BTreeSet::new();
+    for n in 0..200 {
+        // One and a half hundredth: two ticks, and the one that is fixed.
+        let mut venue = venue(Terms { slippage: amount("0.00015"), slippage_ticks: 1, ..Terms::default() });
+        venue.submit(&market(&format!("o-{n}"), Side::Buy, 1), at(0)).unwrap();
+        venue.on_price(&acme(), amount("100"), at(1));
+        seen.insert(fills(&venue)[0].split('@').nth(1).unwrap().to_owned());
+    }
+    assert_eq!(seen, ["100", "100.01", "100.02", "100.03"].map(str::to_owned).into());
+}
+
+#[test]
+fn all_fills_together_take_no_more_than_their_share_of_the_volume() {
+    let mut venue = venue(Terms { volume_share: Some(amount("0.1")), ..Terms::default() });
+    venue.submit(&market("first", Side::Buy, 7), at(0)).unwrap();
+    venue.submit(&limit("next", Side::Buy, 7, "99"), at(0)).unwrap();
+    venue.on_volume(&acme(), 105.into());
+    venue.on_bar_open(&acme(), amount("100"), at(1));
+    venue.on_bar(&acme(), &bar("100", "100", "98", "99"), at(2));
+    assert_eq!(fills(&venue), ["first 7@100", "next 3@99"]);
+    // What is left waits for more to be traded, at its own price.
+    venue.on_price(&acme(), amount("99"), at(3));
+    venue.on_volume(&acme(), 25.into());
+    venue.on_price(&acme(), amount("98"), at(4));
+    assert_eq!(fills(&venue)[2..], ["next 2@99"]);
+}
+
+#[test]
 fn what_a_gap_jumps_over_is_filled_at_the_open() {
     let mut venue = venue(Terms::default());
     venue.on_price(&acme(), amount("100"), at(0));
@@ -241,7 +270,8 @@ fn a_reduction_is_capped_and_does_not_outlive_its_position() {
 
 #[test]
 fn what_the_venue_does_not_take_it_rejects_with_its_reason() {
-    let listed = Instrument { qty_min: 10.into(), qty_max: Some(100.into()), lot: 5.into(), ..terms_of_acme() };
+    let (qty_max, notional_min) = (Some(100.into()), Some(500.into()));
+    let listed = Instrument { qty_min: 10.into(), qty_max, notional_min, lot: 5.into(), ..terms_of_acme() };
     let mut venue = PaperVenue::new(Terms::default(), [listed]);
     venue.submit(&VenueOrder { instrument: "OTHER".parse().unwrap(), ..market("a", Side::Buy, 10) }, at(0)).unwrap();
     for order in [
@@ -250,6 +280,7 @@ fn what_the_venue_does_not_take_it_rejects_with_its_reason() {
         market("d", Side::Buy, 5),
         market("e", Side::Buy, 105),
         limit("f", Side::Buy, 10, "1.005"),
+        limit("g", Side::Buy, 10, "4.99"),
     ] {
         venue.submit(&order, at(0)).unwrap();
     }
@@ -263,6 +294,7 @@ fn what_the_venue_does_not_take_it_rejects_with_its_reason() {
             "d rejected: a quantity of 5 is below 10",
             "e rejected: a quantity of 105 is above 100",
             "f rejected: a price of 1.005 is no multiple of 0.01",
+            "g rejected: a value of 499 is below 500",
         ]
     );
     assert!(fills(&venue).is_empty());
@@ -346,6 +378,7 @@ fn a_position_that_only_one_side_knows_is_a_difference() {
 enum Step {
     Submit(VenueOrder),
     Cancel(SourceId),
+    Volume(i64),
     Price(i64),
     Open(i64),
     Bar(i64, i64, i64, i64),
@@ -384,6 +417,7 @@ prop_compose! {
 fn tick() -> impl Strategy<Value = Step> {
     let side = || vec((price(), 0..12_i64), 0..4);
     prop_oneof![
+        (0..30_i64).prop_map(Step::Volume),
         price().prop_map(Step::Price),
         price().prop_map(Step::Open),
         (price(), price(), price(), price())
@@ -401,6 +435,8 @@ prop_compose! {
     fn terms()(
         seed in any::<u64>(),
         slippage_ticks in 0..4_u32,
+        slippage in select(vec![Amount::ZERO, Amount::new(3, 4)]),
+        volume_share in proptest::option::of((0..=10_i64).prop_map(|tenths| Amount::new(tenths, 1))),
         latency_nanos in 0..3_u64,
         partial in 0..=10_i64,
         reject in 0..4_i64,
@@ -412,6 +448,8 @@ prop_compose! {
             fee_taker: amount("0.0007"),
             fee_fixed: amount("0.03"),
             slippage_ticks,
+            slippage,
+            volume_share,
             latency_nanos,
             partial: Amount::new(partial, 1),
             reject: Amount::new(reject, 1),
@@ -429,6 +467,7 @@ fn play(venue: &mut PaperVenue, steps: &[Step]) {
             // An id that has been used for another order is refused, and that is all.
             Step::Submit(order) => drop(venue.submit(order, at(now))),
             Step::Cancel(id) => drop(venue.cancel(id, at(now))),
+            Step::Volume(volume) => venue.on_volume(&acme(), (*volume).into()),
             Step::Price(price) => venue.on_price(&acme(), cents(*price), at(now)),
             Step::Open(open) => venue.on_bar_open(&acme(), cents(*open), at(now)),
             Step::Bar(open, high, low, close) => {
@@ -506,8 +545,10 @@ proptest! {
         ticks in vec(tick(), 1..20),
         turn in 1..11_usize,
     ) {
-        // Of a book there is only so much: there they are not independent. Nor are those that share a position.
-        let ticks: Vec<Step> = ticks.into_iter().filter(|it| !matches!(it, Step::Book(..))).collect();
+        // Of a book or a volume there is only so much: there they are not independent. Nor are those that share a
+        // position.
+        let ticks: Vec<Step> =
+            ticks.into_iter().filter(|it| !matches!(it, Step::Book(..) | Step::Volume(_))).collect();
         let first: BTreeMap<SourceId, VenueOrder> =
             orders.into_iter().map(|it| (it.id.clone(), VenueOrder { reduce_only: false, ..it })).collect();
         let mut orders: Vec<VenueOrder> = first.into_values().collect();

@@ -1,6 +1,6 @@
 //! What a fill comes to: how much, the fee, the holding after it, and the end of orders.
 
-use ephor_governance::ids::{BYTES_MAX, SourceId};
+use ephor_governance::ids::{BYTES_MAX, InstrumentId, SourceId};
 use ephor_governance::order::Side;
 use ephor_governance::units::{Amount, Timestamp};
 
@@ -38,6 +38,26 @@ impl PaperVenue {
         let some = lots.filter(|lots| *lots > 1).map(|lots| chance.below(lots - 1).saturating_add(1));
         let some = some.and_then(|some| Amount::from(i64::try_from(some).ok()?).times(terms.lot));
         some.map_or(wanted, |some| some.min(wanted))
+    }
+
+    /// How much of a quantity the volume leaves room for: all of it, or whole lots.
+    pub(super) fn in_room(&self, terms: &Instrument, qty: Amount) -> Amount {
+        match self.room.get(&terms.id) {
+            Some(room) if *room < qty => in_lots(*room, terms.lot),
+            Some(_) | None => qty,
+        }
+    }
+
+    pub(super) fn take_room(&mut self, instrument: &InstrumentId, qty: Amount) {
+        if let Some(room) = self.room.get_mut(instrument) {
+            *room = room.minus(qty);
+        }
+    }
+
+    /// How many ticks a price slips at most; `None` where that is no number.
+    pub(super) fn slippage(&self, price: Amount, tick: Amount) -> Option<u64> {
+        let share = price.abs().times(self.terms.slippage)?.decimal().checked_div(tick.decimal())?.ceil();
+        u64::try_from(share).ok()?.checked_add(u64::from(self.terms.slippage_ticks))
     }
 
     /// Fills an order. `false` where nothing was filled: there was nothing to fill, or its numbers do not fit, and
