@@ -113,8 +113,8 @@ impl House {
     fn open(dir: &Path, (live, paper): (PaperVenue, PaperVenue)) -> Self {
         let log = EventLog::open(dir, &Options::default(), &mut |_| {}).unwrap().0;
         let (governor, threads) = Governor::start(log, &Config::default()).unwrap();
-        let (dies, died): (Arc<Mutex<_>>, Arc<Notify>) = Default::default();
-        let gate = Mortal { governor: governor.clone(), dies: dies.clone(), died: died.clone() };
+        let (point, over): (Arc<Mutex<_>>, Arc<Notify>) = Default::default();
+        let gate = Mortal { governor: governor.clone(), dies: point.clone(), died: over.clone() };
         let stages = Stages {
             sizer: Box::new(Always(10.into())),
             dedup_window_nanos: 0,
@@ -128,7 +128,7 @@ impl House {
         for name in ["alpha", "beta"] {
             engine.fund(name.parse().unwrap(), 10_000.into());
         }
-        Self { engine, governor, threads, dies, died }
+        Self { engine, governor, threads, dies: point, died: over }
     }
 
     /// One strategy at the top of the ladder, one on paper.
@@ -251,12 +251,12 @@ async fn history(dir: &Path, death: Option<(i64, Point)>) -> Told {
                 house = house.again(dir, price, now).await;
                 house.signal(&wish).await.unwrap();
             }
-            let died = tokio::select! {
+            let is_over = tokio::select! {
                 biased;
                 () = house.died.notified() => true,
                 taken = house.engine.on_executions() => { taken.unwrap(); false }
             };
-            if died {
+            if is_over {
                 deaths += 1;
                 house = house.again(dir, price, now).await;
                 house.signal(&wish).await.unwrap();

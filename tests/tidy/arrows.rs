@@ -14,7 +14,11 @@ const HOUSE: [(&str, &str, &[&str]); 7] = [
     ("replay", "ephor-replay", &["ephor-snapshots", "ephor-events", "ephor-governance"]),
     ("execution", "ephor-execution", &["ephor-governance"]),
     ("actors", "ephor-actors", &["ephor-execution", "ephor-snapshots", "ephor-events", "ephor-governance"]),
-    ("", "ephor", &["ephor-actors", "ephor-execution", "ephor-replay", "ephor-snapshots", "ephor-events", "ephor-governance"]),
+    (
+        "",
+        "ephor",
+        &["ephor-actors", "ephor-execution", "ephor-replay", "ephor-snapshots", "ephor-events", "ephor-governance"],
+    ),
 ];
 /// Crates of others that a crate of ours must not know, in tests neither.
 const STRANGERS: [(&str, &[&str]); 7] = [
