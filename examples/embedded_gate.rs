@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         house.wait(house.gate().ask(Request { strategy: strategy.clone(), command, at, trace, occurred_at: None }))?;
     }
 
-    for (id, side, qty) in [("O-1", Side::Buy, 100), ("O-2", Side::Sell, 4_000)] {
+    for (id, side, qty) in [("O-1", Side::Buy, 100), ("O-2", Side::Sell, 20_000)] {
         let mut order = order(id.parse()?, "ABC.XNAS".parse()?, side, qty.into(), 25.into());
         (order.equity, order.position_qty, order.open_positions) = (Some(100_000.into()), Some(0.into()), Some(0));
         let ask = Ask { strategy: strategy.clone(), trace: order.id.text(), order, at: house.session().now() };

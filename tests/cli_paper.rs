@@ -50,6 +50,8 @@ fn one_command_shows_a_strategy_climbing_from_the_shadow_to_the_top_and_another_
     assert!(fell, "{said:#}");
     let why = desk.run(&["why", FALLER, "--last", "demotion"]).ended(0);
     assert!(why.out.contains("demoted from"), "{}", why.out);
+    let approved = desk.run(&["events", "--type", "OrderApproved", "--json"]).ended(0).out;
+    assert!(approved.lines().count() > 5 && approved.lines().all(|line| line.contains("\"desk-1\"")), "{approved}");
     assert!(desk.run(&["audit"]).ended(0).out.contains("0 differ"));
     assert!(desk.run(&["verify"]).ended(0).out.contains("no faults"));
 }
@@ -83,6 +85,30 @@ fn the_same_seed_gives_the_same_log_and_another_seed_other_fills() {
     assert!(one == again);
     assert_ne!(one.0, other.0);
     assert_ne!(one.1, other.1);
+}
+
+#[test]
+fn without_an_approver_orders_wait_at_the_gated_level() {
+    let desk = Desk::new();
+    let beside = shipped("paper");
+    let text = std::fs::read_to_string(config()).unwrap().replace("by = [\"desk-1\"]", "by = []");
+    let absolute = text.replace("\"../bars", &format!("\"{}/../bars", beside.display()));
+    let config =
+        desk.write("alone.toml", absolute.replace("\"policy.toml", &format!("\"{}/policy.toml", beside.display())));
+    let said = desk.run(&["--config", config.to_str().unwrap(), "paper", "--json"]).ended(0).json();
+    assert_eq!(strategy(&said, CLIMBER)["path"].as_array().unwrap().last().unwrap(), "L2_gated");
+    let ended = said["paper"]["ended"].as_array().unwrap();
+    assert!(ended.iter().any(|it| it["strategy"] == CLIMBER && it["reason"] == "MATURITY_APPROVAL_REQUIRED"));
+    assert!(desk.run(&["approvals", "list"]).ended(0).out.contains(CLIMBER));
+}
+
+#[test]
+fn another_run_on_the_same_log_is_refused_before_anything_of_it_is_recorded() {
+    let desk = Desk::new();
+    let first = traded(&desk, &[]);
+    let said = desk.run(&["--config", &config(), "paper", "--seed", "8"]).ended(2);
+    assert!(said.err.contains("another seed: name another directory with --data"), "{}", said.err);
+    assert_eq!(traded(&desk, &[])["head_hash"], first["head_hash"]);
 }
 
 #[test]

@@ -52,13 +52,13 @@ const STEPS: i64 = 10;
 struct Mortal {
     governor: Governor,
     dies: Arc<Mutex<Option<Point>>>,
-    gone: Arc<Notify>,
+    died: Arc<Notify>,
 }
 
 impl Mortal {
     async fn pass(&self, point: Point) {
         if *self.dies.lock().unwrap() == Some(point) {
-            self.gone.notify_one();
+            self.died.notify_one();
             std::future::pending::<()>().await;
         }
     }
@@ -92,7 +92,7 @@ struct House {
     governor: Governor,
     threads: Threads,
     dies: Arc<Mutex<Option<Point>>>,
-    gone: Arc<Notify>,
+    died: Arc<Notify>,
 }
 
 fn instrument() -> Instrument {
@@ -113,8 +113,8 @@ impl House {
     fn open(dir: &Path, (live, paper): (PaperVenue, PaperVenue)) -> Self {
         let log = EventLog::open(dir, &Options::default(), &mut |_| {}).unwrap().0;
         let (governor, threads) = Governor::start(log, &Config::default()).unwrap();
-        let (dies, gone): (Arc<Mutex<_>>, Arc<Notify>) = Default::default();
-        let gate = Mortal { governor: governor.clone(), dies: dies.clone(), gone: gone.clone() };
+        let (point, over): (Arc<Mutex<_>>, Arc<Notify>) = Default::default();
+        let gate = Mortal { governor: governor.clone(), dies: point.clone(), died: over.clone() };
         let stages = Stages {
             sizer: Box::new(Always(10.into())),
             dedup_window_nanos: 0,
@@ -128,7 +128,7 @@ impl House {
         for name in ["alpha", "beta"] {
             engine.fund(name.parse().unwrap(), 10_000.into());
         }
-        Self { engine, governor, threads, dies, gone }
+        Self { engine, governor, threads, dies: point, died: over }
     }
 
     /// One strategy at the top of the ladder, one on paper.
@@ -178,11 +178,11 @@ impl House {
         self.engine.on_price(&abc(), price, at).await.unwrap();
     }
 
-    /// `None` where the process gone on the way.
+    /// `None` where the process died on the way.
     async fn signal(&mut self, signal: &TradeSignal) -> Option<Outcome> {
         tokio::select! {
             biased;
-            () = self.gone.notified() => None,
+            () = self.died.notified() => None,
             outcome = self.engine.on_signal(signal) => Some(outcome),
         }
     }
@@ -251,12 +251,12 @@ async fn history(dir: &Path, death: Option<(i64, Point)>) -> Told {
                 house = house.again(dir, price, now).await;
                 house.signal(&wish).await.unwrap();
             }
-            let gone = tokio::select! {
+            let is_over = tokio::select! {
                 biased;
-                () = house.gone.notified() => true,
+                () = house.died.notified() => true,
                 taken = house.engine.on_executions() => { taken.unwrap(); false }
             };
-            if gone {
+            if is_over {
                 deaths += 1;
                 house = house.again(dir, price, now).await;
                 house.signal(&wish).await.unwrap();

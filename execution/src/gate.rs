@@ -144,6 +144,12 @@ pub trait Gate {
 
     /// Reports; done when it is recorded. The same report again changes nothing.
     fn report(&self, report: Report) -> impl Future<Output = Result<(), ReportError>> + Send;
+
+    /// Whether governance is switched off. Then it is neither asked nor told, and the way of an order is that of an
+    /// engine without the stage.
+    fn is_off(&self) -> bool {
+        false
+    }
 }
 
 /// Governance switched off: everything goes out as it was asked, and nothing is recorded.
@@ -165,5 +171,9 @@ impl Gate for Disabled {
 
     async fn report(&self, _: Report) -> Result<(), ReportError> {
         Ok(())
+    }
+
+    fn is_off(&self) -> bool {
+        true
     }
 }

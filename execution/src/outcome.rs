@@ -45,7 +45,7 @@ pub struct Submitted {
     pub lane: Lane,
     /// How large it was asked for.
     pub asked: Amount,
-    /// What governance said; `None` without the stage.
+    /// What governance said; `None` without the stage, and where it is off.
     pub answer: Option<Answer>,
     /// An exit passes; what would have stopped an entry stands here.
     pub flags: Vec<Refusal>,

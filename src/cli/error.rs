@@ -75,12 +75,6 @@ pub enum CliError {
         /// Why.
         source: Box<Failure>,
     },
-    /// A run on paper could not go on.
-    #[error("the run stopped: {why}")]
-    PaperStopped {
-        /// What could not be recorded.
-        why: String,
-    },
     /// An engine could not take in what had happened.
     #[error(transparent)]
     Engine(#[from] ephor_execution::engine::EngineError),
@@ -168,7 +162,6 @@ impl CliError {
             | Self::Start(_)
             | Self::Failed(_)
             | Self::RunStopped { .. }
-            | Self::PaperStopped { .. }
             | Self::Engine(_)
             | Self::Recall(_)
             | Self::File { .. }

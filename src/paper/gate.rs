@@ -17,6 +17,7 @@ use ephor_governance::rejection::Rejection;
 use ephor_governance::strategy::Command;
 use ephor_governance::verdict::{Action, Reason};
 
+use crate::cli::CliError;
 use crate::operate;
 
 /// Why an approver of a paper run approves.
@@ -32,7 +33,7 @@ pub type Fills = BTreeMap<StrategyId, Vec<Fill>>;
 struct Seen {
     last: LastSaid,
     /// The first question or report that could not be recorded.
-    failed: Option<String>,
+    failed: Option<CliError>,
 }
 
 /// The governor behind the settings of a paper run.
@@ -57,10 +58,10 @@ impl PaperGate {
         self.seen().last.clone()
     }
 
-    /// Why a question or a report could not be recorded, where one could not: a run does not go on then.
+    /// Takes why a question or a report could not be recorded, where one could not: a run does not go on then.
     #[must_use]
-    pub fn failed(&self) -> Option<String> {
-        self.seen().failed.clone()
+    pub fn take_failure(&self) -> Option<CliError> {
+        self.seen().failed.take()
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -68,19 +69,16 @@ impl PaperGate {
     }
 
     /// Why a question had no recorded answer, or one to another question.
-    async fn why(&self, ask: &Ask) -> String {
+    async fn why(&self, ask: &Ask) -> CliError {
         let command = Command::CheckOrder { order: ask.order.clone(), attempt: 0 };
         let (strategy, trace) = (ask.strategy.clone(), ask.trace.clone());
         let request = Request { strategy, command, at: ask.at, trace, occurred_at: None };
-        let why = match self.governor.ask(request).await {
+        match self.governor.ask(request).await {
             Err(Failure::Rejected(Rejection::IdReused { .. })) | Ok(_) => {
-                "the log holds the answer to another order of this id, from a run with other bars, settings or another \
-                 seed: name another directory with --data"
-                    .to_owned()
+                another_run(&format!("order {} of {}", ask.order.id, ask.strategy))
             }
-            Err(failure) => failure.to_string(),
-        };
-        format!("order {} of {}: {why}", ask.order.id, ask.strategy)
+            Err(failure) => failure.into(),
+        }
     }
 
     /// The order approved by as many as it takes, where there are so many; says whether anything was recorded.
@@ -125,11 +123,19 @@ impl Gate for PaperGate {
 
     async fn report(&self, report: Report) -> Result<(), ReportError> {
         let reported = self.governor.report(report).await;
-        if let Err(error) = &reported {
-            self.seen().failed.get_or_insert(error.to_string());
+        if let Err(ReportError::Refused { problem }) = &reported {
+            self.seen().failed.get_or_insert(CliError::usage(format!("governance refuses a report: {problem}")));
         }
         reported
     }
+}
+
+/// The directory holds another run: nothing of this one may be mixed with it.
+pub(super) fn another_run(what: &str) -> CliError {
+    CliError::usage(format!(
+        "{what} stands in the log otherwise, from a run with other bars, settings or another seed: name another \
+         directory with --data"
+    ))
 }
 
 /// Nobody at the gate: what goes out is what is wished, and all that is kept are the fills.

@@ -24,7 +24,7 @@ use super::Point;
 use super::bars::Bar;
 use super::desk::Desk;
 use super::follow::Follower;
-use super::gate::{Backtest, PaperGate};
+use super::gate::{Backtest, PaperGate, another_run};
 use super::measure::backtest;
 use super::plan::{Plan, Trader};
 use super::signals::Wished;
@@ -219,8 +219,10 @@ fn registration(plan: &Plan, trader: &Trader) -> Registration {
     let settings = &trader.settings;
     let instrument = plan.markets.get(trader.market).map(|market| &market.instrument);
     let version = digest(&(&settings.rule, &settings.size, &settings.instrument));
-    let mut registration = Registration {
-        id: SourceId::default(),
+    // One version is declared once, and has one backtest: a run with another one does not belong into this log.
+    let id = SourceId::recorded(format!("paper/{version}").into());
+    Registration {
+        id,
         instrument: Some(settings.instrument.clone()),
         engine: Some("ephor paper".to_owned()),
         strategy_class: Some(settings.rule.as_ref().map_or("signals", |rule| rule.name()).to_owned()),
@@ -228,9 +230,7 @@ fn registration(plan: &Plan, trader: &Trader) -> Registration {
         initial_capital: settings.capital,
         currency: instrument.map_or_else(Currency::default, |it| it.currency.clone()),
         multiplier: instrument.map_or(Amount::ONE, |it| it.multiplier),
-    };
-    registration.id = SourceId::recorded(format!("paper/{}", digest(&registration)).into());
-    registration
+    }
 }
 
 /// What stands for a value: another value has another one.
@@ -306,11 +306,13 @@ impl<'a> Run<'a> {
                 continue;
             }
             let id = &trader.settings.id;
-            self.tell(id, Command::Register(registration(plan, trader)), at).await?;
+            let registration = registration(plan, trader);
+            let own = registration.id.clone();
+            self.tell(id, Command::Register(registration), at).await?;
             let Some(course) = self.courses.get(place).filter(|course| course.backtest.trades > 0) else { continue };
             let in_sample = plan.markets.get(market).map(|market| market.bars.iter().take(market.in_sample));
             let baseline = RecordedBaseline {
-                id: SourceId::recorded(format!("paper/{}", digest(&course.backtest)).into()),
+                id: own,
                 period_start: in_sample.clone().and_then(|mut bars| bars.next()).map(|bar| bar.at),
                 period_end: in_sample.and_then(Iterator::last).map(|bar| bar.at),
                 baseline: course.backtest.clone(),
@@ -326,6 +328,9 @@ impl<'a> Run<'a> {
         match self.session.governor.ask(request).await {
             Ok(recorded) => self.note_seq(&recorded),
             Err(Failure::Rejected(Rejection::NothingToChange { .. })) => {}
+            Err(Failure::Rejected(Rejection::IdReused { id })) => {
+                return Err(another_run(&format!("{id} of {strategy}")));
+            }
             Err(failure) => return Err(failure.into()),
         }
         Ok(())
@@ -340,7 +345,7 @@ impl<'a> Run<'a> {
         self.signals += 1;
         *self.tally.entry((wished.strategy.clone(), stage, reason)).or_default() += 1;
         // What could not be recorded was blocked: that is no decision to go on from.
-        self.gate.failed().map_or(Ok(()), |why| Err(CliError::PaperStopped { why }))
+        self.gate.take_failure().map_or(Ok(()), Err)
     }
 
     fn follow(&mut self, market: usize, bar: &Bar) -> Vec<Wished> {

@@ -151,7 +151,7 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
 
     /// Reports; what a rule refuses is kept to be looked at, and holds up nothing.
     async fn report(&mut self, report: Report) -> Result<(), EngineError> {
-        let Some(gate) = &self.gate else { return Ok(()) };
+        let Some(gate) = self.gate.as_ref().filter(|gate| !gate.is_off()) else { return Ok(()) };
         match gate.report(report.clone()).await {
             Ok(()) => Ok(()),
             Err(ReportError::Refused { problem }) => {

@@ -61,7 +61,7 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
         // What has been an order is one, also where nothing would be sized any more.
         self.dedup.check(signal).map_err(Refused::at(Stage::Deduplication))?;
         let (wanted, held_in) = sized.map_err(Refused::at(Stage::Sizing))?;
-        let Some(gate) = &self.gate else {
+        let Some(gate) = self.gate.as_ref().filter(|gate| !gate.is_off()) else {
             let lane = held_in.unwrap_or(Lane::Live);
             let asked = wanted.qty;
             return self.checked(wanted, lane, asked, None);

@@ -1,9 +1,9 @@
 //! What the framework promises of its place in an execution engine, one test each.
 
 use crate::house::{Journal, Says, block, code, engine, entry, exit, qty, send, signal, stages};
-use ephor_execution::Disabled;
 use ephor_execution::order::TradeSignal;
 use ephor_execution::positions::Lane;
+use ephor_execution::{Answer, Ask, Disabled, Gate, Report, ReportError};
 use ephor_governance::gate::Execution;
 use ephor_governance::order::{Intent, Side};
 use ephor_governance::verdict::Action;
@@ -92,6 +92,31 @@ fn what_became_of_an_order_flows_back() {
         })
         .collect();
     assert_eq!(told, ["o-1 fill o-1-1 3", "o-1 fill o-1-2 3", "o-1 fill o-1-3 4", "o-2/rejected Rejected"]);
+}
+
+/// Switched off, and never to be asked or told.
+struct Off;
+
+impl Gate for Off {
+    async fn check(&self, ask: Ask) -> Answer {
+        panic!("asked about {}", ask.order.id)
+    }
+
+    async fn report(&self, report: Report) -> Result<(), ReportError> {
+        panic!("told of {report:?}")
+    }
+
+    fn is_off(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_gate_that_is_off_is_neither_asked_nor_told() {
+    let journal = Journal::default();
+    let mut engine = engine(Some(Off), stages(10, &journal), &journal);
+    assert_eq!(qty(&send(&mut engine, &entry("o-1"))), 10.into());
+    assert_eq!(qty(&send(&mut engine, &exit("o-2"))), 10.into());
 }
 
 /// Everything an engine does for a stream of signals, as a venue sees it.
