@@ -307,7 +307,8 @@ fn orders_expire_when_their_time_is_over() {
     venue.submit(&limit("o-2", Side::Buy, 1, "90"), at(7)).unwrap();
     venue.on_price(&acme(), amount("100"), at(14));
     assert!(ends(&venue).is_empty());
-    venue.on_price(&acme(), amount("80"), at(16));
+    // In the very moment in which it is over, it is over.
+    venue.on_price(&acme(), amount("80"), at(15));
     assert_eq!((ends(&venue), fills(&venue)), (vec!["o-1 expired at 15".to_owned()], vec!["o-2 1@90".to_owned()]));
 }
 
@@ -319,6 +320,25 @@ fn numbers_that_do_not_fit_end_an_order_and_are_never_made_up() {
     venue.on_price(&acme(), amount("100"), at(1));
     assert_eq!(ends(&venue), ["o-1 rejected: a fill does not fit an exact decimal"]);
     assert_eq!(venue.holdings(), Ok(vec![]));
+    // Nor does a position that is the sum of two that fit.
+    for id in ["o-2", "o-3"] {
+        venue.submit(&VenueOrder { id: id.parse().unwrap(), ..huge.clone() }, at(2)).unwrap();
+    }
+    venue.on_price(&acme(), amount("0.01"), at(3));
+    assert_eq!(fills(&venue), ["o-2 70000000000000000000000000000@0.01"]);
+    assert_eq!(ends(&venue)[1..], ["o-3 rejected: a fill does not fit an exact decimal"]);
+    assert_eq!(venue.holdings().unwrap().iter().map(|it| it.qty).collect::<Vec<_>>(), [huge.qty]);
+}
+
+#[test]
+fn a_position_never_loses_its_last_digits() {
+    let mut venue = PaperVenue::new(Terms::default(), [Instrument { lot: amount("0.01"), ..terms_of_acme() }]);
+    let large = VenueOrder { qty: amount("7000000000000000000000000000"), ..market("o-1", Side::Buy, 1) };
+    venue.submit(&large, at(0)).unwrap();
+    venue.submit(&VenueOrder { qty: amount("1.01"), ..market("o-2", Side::Buy, 1) }, at(0)).unwrap();
+    venue.on_price(&acme(), amount("0.01"), at(1));
+    assert_eq!(fills(&venue), ["o-1 7000000000000000000000000000@0.01"]);
+    assert_eq!(ends(&venue), ["o-2 rejected: a fill does not fit an exact decimal"]);
 }
 
 #[test]

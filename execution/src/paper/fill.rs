@@ -161,10 +161,11 @@ pub(super) fn in_lots(qty: Amount, lot: Amount) -> Amount {
     lots.and_then(|lots| lots.times(lot)).unwrap_or_default()
 }
 
-/// The sum, where it holds every digit of both.
+/// The sum, where it holds every digit of both: one that does not fit is rounded to fewer places.
 fn exact_sum(a: Amount, b: Amount) -> Option<Amount> {
-    let sum = a.decimal().checked_add(b.decimal())?;
-    (sum.checked_sub(b.decimal())? == a.decimal()).then(|| Amount::from(sum).normalized())
+    let (a, b) = (a.normalized().decimal(), b.normalized().decimal());
+    let sum = a.checked_add(b)?;
+    (sum.scale() == a.scale().max(b.scale())).then(|| Amount::from(sum).normalized())
 }
 
 /// A fill's id: the order's, and the fill's number. A long one is cut, with what it was in a hash.
