@@ -12,7 +12,7 @@ use ephor_governance::units::Amount;
 use crate::breaker::Reach;
 use crate::positions::Lane;
 use crate::seen::Seen;
-use crate::venue::{Execution, Filled, What};
+use crate::venue::{Execution, What};
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,14 +181,5 @@ impl PostTrade for LossBreaker {
 
     fn after_price(&mut self, seen: &Seen<'_>) -> Vec<Consequence> {
         self.look(seen)
-    }
-}
-
-/// The fill of an execution, where it is one.
-#[must_use]
-pub const fn filled(execution: &Execution) -> Option<&Filled> {
-    match &execution.what {
-        What::Filled(filled) => Some(filled),
-        What::Accepted | What::Rejected { .. } | What::Canceled | What::Expired => None,
     }
 }

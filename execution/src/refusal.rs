@@ -122,13 +122,6 @@ pub enum Refusal {
         /// Who opened it: a check of the engine's, or a person.
         by: Actor,
     },
-    /// What the engine holds and what the venue says it holds differ.
-    PositionsDiffer {
-        /// The engine's.
-        own: Amount,
-        /// The venue's.
-        venue: Amount,
-    },
     /// The venue refused it.
     VenueRejected {
         /// In its words.
@@ -166,7 +159,6 @@ impl Refusal {
             Self::Throttled { .. } => "RISK_THROTTLED",
             Self::Restricted => "RISK_RESTRICTED",
             Self::BreakerOpen { .. } => "RISK_BREAKER_OPEN",
-            Self::PositionsDiffer { .. } => "RISK_POSITIONS_DIFFER",
             Self::VenueRejected { .. } => "VENUE_REJECTED",
             Self::VenueUnreachable { .. } => "VENUE_UNREACHABLE",
         }
