@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint, standard};
+use bincode::enc::write::Writer;
 use ephor_governance::event::{ClosedTrade, Event, Scope, Subject};
 use ephor_governance::fill::Pieces;
 use ephor_governance::ids::{Actor, InstrumentId, SourceId};
@@ -147,9 +148,20 @@ struct KillSwitchEngagedV1 {
     reason: String,
 }
 
-fn write_payload(event: &Event, to: &mut Vec<u8>) -> Result<usize, bincode::error::EncodeError> {
-    fn put<T: Serialize + ?Sized>(value: &T, to: &mut Vec<u8>) -> Result<usize, bincode::error::EncodeError> {
-        bincode::serde::encode_into_std_write(value, to, BYTES)
+/// The end of a payload that is being written.
+struct Growing<'a>(&'a mut Vec<u8>);
+
+impl Writer for Growing<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+fn write_payload(event: &Event, to: &mut Vec<u8>) -> Result<(), bincode::error::EncodeError> {
+    fn put<T: Serialize + ?Sized>(value: &T, to: &mut Vec<u8>) -> Result<(), bincode::error::EncodeError> {
+        bincode::serde::encode_into_writer(value, Growing(to), BYTES)
     }
     match event {
         Event::StrategyRegistered { registration, level } => put(&(registration, level), to),

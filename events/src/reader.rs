@@ -122,9 +122,9 @@ impl Reader {
         let number = self.shared.read().ledger.names.number(stream.as_str());
         let Some(number) = number else { return Ok(None) };
         let id = Text::of(id);
-        let mut lens = Lens::jumping(&self.shared);
-        let mut found = None;
+        let (mut lens, mut found) = (None, None);
         self.shared.addresses(id_hash(number, kind, &id), &mut |address| {
+            let lens = lens.get_or_insert_with(|| Lens::jumping(&self.shared));
             let place = self.shared.source.place(address);
             let limit = self.shared.read().ledger.end.address;
             let view = lens.view(address, limit).map_err(|trouble| trouble.at(place, Seq(0)))?;
