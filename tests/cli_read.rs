@@ -92,7 +92,8 @@ fn append(dir: &Path, doctored: bool) -> Seq {
         strategy::Command::Pause { by: "alice".parse().unwrap(), reason: "a look at the fills".into() }
     };
     let at = ephor_governance::units::Timestamp::from_nanos(log.head().recorded_at);
-    let mut events = strategy::decide(&moment.state, &id, &command, &Context { at, system: &system.state }).unwrap();
+    let mut events =
+        strategy::decide(&moment.state, &id, &command, &Context { at, system: &system.state, drift: None }).unwrap();
     if let Some(Event::DecisionMade(decision)) = events.first_mut() {
         (decision.action, decision.multiplier, decision.execution) = (Action::Allow, Multiplier::ONE, Execution::Live);
     }

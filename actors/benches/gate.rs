@@ -24,10 +24,15 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 
+/// The program's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const AT: Timestamp = Timestamp::from_nanos(1_700_000_000_000_000_000);
 const ROUNDS: usize = 5;
 const ORDERS: usize = 5_000;
-const DURABLE: usize = 40_000;
+/// A second's worth: a tenth of it is mostly a start.
+const DURABLE: usize = 400_000;
 const IN_FLIGHT: usize = 256;
 const STRATEGIES: usize = 16;
 

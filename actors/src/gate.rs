@@ -1,7 +1,7 @@
 //! A shard's gate: it adopts the system view, finds the strategy's actor, and asks it.
 //!
-//! A gate and its strategies share one thread, so the ask costs about a microsecond, and one request is
-//! decided before the next is looked at: the journal sees commits in the order the requests came.
+//! A gate and its strategies share one thread, so to ask costs less than a microsecond. A request takes its place
+//! in the shard's line before it is passed on: the journal sees commits in the order the requests came.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,6 +17,7 @@ use foldhash::fast::RandomState;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::answer::Failure;
+use crate::journal::JournalError;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::shard::{Receipts, Shard, Surroundings};
@@ -60,10 +61,16 @@ pub(crate) struct Ping;
 /// The most that may wait in a gate's or a strategy's mailbox.
 pub(crate) const MAILBOX: usize = 4_096;
 
+/// How many requests a gate passes on before its strategies come up. What they hand over goes in the order of the
+/// requests, so the journal would have nothing to do until the last of them has decided.
+const PASSED_MAX: u32 = 32;
+
 pub(crate) struct GateActor {
     shard: Rc<Shard>,
     receipts: Option<UnboundedReceiver<Receipts>>,
     strategies: HashMap<StrategyId, Addr<StrategyActor>, RandomState>,
+    /// Since the strategies came up last.
+    passed: u32,
 }
 
 impl GateActor {
@@ -73,53 +80,33 @@ impl GateActor {
         view: Arc<View>,
         around: Surroundings,
         receipts: UnboundedReceiver<Receipts>,
+        places_max: usize,
     ) -> Self {
-        let shard = Rc::new(Shard::new(number, view, around));
-        Self { shard, receipts: Some(receipts), strategies: HashMap::default() }
+        let shard = Rc::new(Shard::new(number, view, around, places_max));
+        Self { shard, receipts: Some(receipts), strategies: HashMap::default(), passed: 0 }
     }
 
     /// The strategy's actor, recovered from the log if it has none yet.
-    fn strategy(&mut self, id: &StrategyId, registers: bool) -> Result<Addr<StrategyActor>, Failure> {
-        if let Some(address) = self.strategies.get(id).filter(|address| address.connected()) {
-            return Ok(address.clone());
+    fn strategy(&mut self, id: &StrategyId, registers: bool) -> Result<&Addr<StrategyActor>, Failure> {
+        if !self.strategies.contains_key(id) {
+            let address = self.create(id, registers)?;
+            self.strategies.insert(id.clone(), address);
         }
+        self.strategies.get(id).ok_or(Failure::Stopped)
+    }
+
+    fn create(&self, id: &StrategyId, registers: bool) -> Result<Addr<StrategyActor>, Failure> {
         if !registers && self.shard.around.reader.version_of(&StreamId::new(id.as_str())) == Version(0) {
             // A name nobody registered gets no actor: a flood of them must not fill the memory.
             return Err(Rejection::UnknownStrategy.into());
         }
-        self.revive(id)
-    }
-
-    fn revive(&mut self, id: &StrategyId) -> Result<Addr<StrategyActor>, Failure> {
-        if self.strategies.remove(id).is_some() {
-            // It had an actor that failed: what that one handed over may not be in the log yet, and a state
-            // without it would be wrong.
-            self.shard.around.journal.settle();
-        }
         // A history that cannot be folded blocks its own strategy and no other.
         let recovered = catch_unwind(AssertUnwindSafe(|| StrategyActor::recover(id.clone(), self.shard.clone())));
         let actor = recovered.map_err(|panic| Failure::Faulted { message: said(&*panic) })??;
-        let address = StrategyActor::create(|context| {
+        Ok(StrategyActor::create(|context| {
             context.set_mailbox_capacity(MAILBOX);
             actor
-        });
-        self.strategies.insert(id.clone(), address.clone());
-        Ok(address)
-    }
-
-    /// Rebuilds a failed strategy from the log, and records that it had to be.
-    fn replace(&mut self, failed: &Request, message: String) {
-        let id = &failed.strategy;
-        tracing::error!(strategy = %id, message, "a strategy's actor failed; recovering it from the log");
-        match self.revive(id) {
-            Ok(address) => {
-                let request =
-                    Request { command: Command::RecordFault { message }, occurred_at: None, ..failed.clone() };
-                let recording = address.send(Decide { request: Arc::new(request), attempt: 0, reply: None });
-                actix::spawn(async move { recording.await.is_ok() });
-            }
-            Err(failure) => tracing::error!(strategy = %id, %failure, "recovery failed"),
-        }
+        }))
     }
 }
 
@@ -138,23 +125,26 @@ impl Handler<Ask> for GateActor {
     type Result = ();
 
     fn handle(&mut self, ask: Ask, context: &mut Context<Self>) {
+        self.passed += 1;
+        if self.passed == PASSED_MAX {
+            self.passed = 0;
+            context.wait(tokio::task::yield_now().into_actor(self));
+        }
         let Ask { request, attempt, reply } = ask;
+        let shard = self.shard.clone();
         // These come first in their streams.
         let registers = matches!(request.command, Command::Register(_) | Command::RecordUnattributed(_));
         let strategy = match self.strategy(&request.strategy, registers) {
             Ok(strategy) => strategy,
             Err(failure) => return reply.answer(Err(failure)),
         };
-        let asked = strategy.send(Decide { request: request.clone(), attempt, reply: Some(reply) });
-        let decided = asked.into_actor(self).map(move |decided, gate, _| {
-            let failed = match decided {
-                Ok(Ok(())) => return,
-                Ok(Err(message)) => message,
-                Err(gone) => gone.to_string(),
-            };
-            gate.replace(&request, failed);
-        });
-        context.wait(decided);
+        let Some(ticket) = shard.place() else { return reply.answer(Err(JournalError::Full.into())) };
+        let Err(refused) = strategy.try_send(Decide { request, attempt, ticket, reply }) else { return };
+        shard.give_up(ticket);
+        match refused {
+            SendError::Full(refused) => refused.reply.answer(Err(Failure::Overloaded)),
+            SendError::Closed(refused) => refused.reply.answer(Err(Failure::Stopped)),
+        }
     }
 }
 
@@ -197,7 +187,10 @@ impl Handler<Load> for GateActor {
 }
 
 impl Handler<Ping> for GateActor {
-    type Result = ();
+    type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, _: Ping, _: &mut Context<Self>) {}
+    /// Answers when the strategies have come up with what was passed on to them before.
+    fn handle(&mut self, _: Ping, _: &mut Context<Self>) -> Self::Result {
+        Box::pin(tokio::task::yield_now())
+    }
 }

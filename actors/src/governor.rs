@@ -169,13 +169,15 @@ impl Governor {
         apply: ApplyFn,
     ) -> Result<(Self, Threads), StartError> {
         let in_flight_max = config.in_flight_max.clamp(1, MAILBOX);
+        // Of requests whose asker has left a place is kept until they are through.
+        let places_max = in_flight_max * 2;
         let shards = config.shards.max(1);
         let (routes, receipts): (Vec<_>, Vec<_>) = (0..shards).map(|_| unbounded_channel()).unzip();
         let keyframes = Keyframes::open(&log.derived());
         let keyframes = keyframes.inspect_err(|error| tracing::warn!(%error, "keyframes cannot be kept")).ok();
         let counters: Arc<Counters> = Arc::default();
         let (journal, reader, journal_thread) =
-            Journal::start(log, config.durability, in_flight_max + RESERVED, routes, counters.clone())?;
+            Journal::start(log, config.durability, shards * places_max + RESERVED, routes, counters.clone())?;
         let keeper =
             keyframes.map(|keyframes| Keeper::start(keyframes.spaced(config.spacing), reader.clone(), journal.clone()));
         let (keeper, keeper_thread) = keeper.transpose()?.unzip();
@@ -196,7 +198,9 @@ impl Governor {
                     .zip(receipts)
                     .map(|((number, arbiter), receipts)| {
                         let (view, around) = (view.clone(), around.clone());
-                        let gate = move |_: &mut Context<GateActor>| GateActor::new(number, view, around, receipts);
+                        let gate = move |_: &mut Context<GateActor>| {
+                            GateActor::new(number, view, around, receipts, places_max)
+                        };
                         GateActor::start_in_arbiter(&arbiter.handle(), gate)
                     })
                     .collect();

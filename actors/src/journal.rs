@@ -6,8 +6,8 @@
 //! Invariants: nothing is answered before it has reached the durability asked for; after a failed
 //! append nothing is ever written again, because states have already evolved past the failure.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -73,6 +73,8 @@ pub(crate) struct Journal {
     entries: Sender<Entry>,
     /// Set when the thread has ended, however it ended: what was queued behind its end is never answered.
     ended: Arc<AtomicBool>,
+    /// What the failed append said, from before anybody hears of it.
+    stopped: Arc<OnceLock<Arc<str>>>,
     head: watch::Receiver<Seq>,
 }
 
@@ -102,11 +104,13 @@ impl Journal {
         let (moved, head) = watch::channel(log.head().seq);
         let ended: Arc<AtomicBool> = Arc::default();
         let ends = EndsWith(ended.clone());
+        let stopped: Arc<OnceLock<Arc<str>>> = Arc::default();
+        let stops = stopped.clone();
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
             let _ends = ends;
-            Writer { log, durability, stopped: None, shards, counters, moved }.run(&waiting);
+            Writer { log, durability, stopped: stops, shards, counters, moved }.run(&waiting);
         })?;
-        Ok((Self { entries, ended, head }, reader, thread))
+        Ok((Self { entries, ended, stopped, head }, reader, thread))
     }
 
     /// Hands a commit over. The receipt comes by its route when the commit is durable.
@@ -118,6 +122,20 @@ impl Journal {
             TrySendError::Full(_) => JournalError::Full,
             TrySendError::Disconnected(_) => JournalError::Closed,
         })
+    }
+
+    /// As [`Journal::append`], for a commit that must not be refused: waits for room. Who hands over no more than the
+    /// queue has places for never does.
+    ///
+    /// # Errors
+    /// [`JournalError::Closed`].
+    pub(crate) fn hand_over(&self, draft: Draft, route: Route) -> Result<(), JournalError> {
+        self.entries.send(Entry::Commit { draft, route }).map_err(|_| JournalError::Closed)
+    }
+
+    /// Why nothing is written any more, where an append has failed.
+    pub(crate) fn stopped(&self) -> Option<JournalError> {
+        self.stopped.get().map(|problem| JournalError::Stopped { problem: problem.clone() })
     }
 
     /// Commits that wait for the thread.
@@ -157,7 +175,7 @@ impl Journal {
 struct Writer {
     log: EventLog,
     durability: Durability,
-    stopped: Option<Arc<str>>,
+    stopped: Arc<OnceLock<Arc<str>>>,
     shards: Vec<UnboundedSender<Receipts>>,
     counters: Arc<Counters>,
     moved: watch::Sender<Seq>,
@@ -218,7 +236,7 @@ impl Writer {
     }
 
     fn append(&mut self, drafts: &[Draft]) -> Result<Vec<Position>, Arc<str>> {
-        if let Some(problem) = &self.stopped {
+        if let Some(problem) = self.stopped.get() {
             return Err(problem.clone());
         }
         let began = Instant::now();
@@ -232,8 +250,7 @@ impl Writer {
     fn stop(&mut self, error: &AppendError) -> Arc<str> {
         let problem: Arc<str> = chain(error).into();
         tracing::error!(%problem, "append failed: the journal has stopped, every order is blocked from here on");
-        self.stopped = Some(problem.clone());
-        problem
+        self.stopped.get_or_init(|| problem).clone()
     }
 }
 
@@ -270,7 +287,8 @@ mod tests {
     fn who_settles_behind_the_end_of_the_journal_is_let_go() {
         let (entries, waiting) = bounded(4);
         let ended: Arc<AtomicBool> = Arc::default();
-        let journal = Journal { entries, ended: ended.clone(), head: watch::channel(Seq(0)).1 };
+        let (head, stopped) = (watch::channel(Seq(0)).1, Arc::default());
+        let journal = Journal { entries, ended: ended.clone(), stopped, head };
         let settling = std::thread::spawn(move || journal.settle());
         while waiting.is_empty() {
             std::thread::yield_now();

@@ -1,8 +1,8 @@
 //! One strategy's actor: the single writer of its stream.
 //!
-//! It decides on its own state, hands the commit to the journal, evolves at once and goes on; the answer
-//! waits in the shard for its receipt. It starts by recovering from the log, and it is thrown away and
-//! recovered again when it fails.
+//! It decides on its own state, gives the commit to the shard's line, evolves at once and goes on; the answer
+//! waits there for its receipt. It starts by recovering from the log. When it fails its state is thrown away
+//! and recovered again, and what waits in its mailbox finds the new one.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -14,10 +14,12 @@ use actix::prelude::*;
 use ephor_events::codec::{self, Heading};
 use ephor_events::{StreamId, Version};
 use ephor_governance::approval;
+use ephor_governance::drift::Comparison;
 use ephor_governance::event::{Event, Unattributed};
 use ephor_governance::fill::{Fee, Fill};
 use ephor_governance::ids::{InstrumentId, StrategyId};
 use ephor_governance::order::Order;
+use ephor_governance::policy::Policy;
 use ephor_governance::rejection::Rejection;
 use ephor_governance::strategy::{self, Command, Context as Standing};
 use ephor_governance::units::Timestamp;
@@ -31,14 +33,15 @@ use crate::reply::Reply;
 use crate::request::Request;
 use crate::shard::{Shard, Ticket};
 
-/// A request and where its answer goes. `Err` is what a failed actor said before it ended.
+/// A request, its place in the shard's line, and where its answer goes.
 #[derive(Message)]
-#[rtype(result = "Result<(), String>")]
+#[rtype(result = "()")]
 pub(crate) struct Decide {
     pub(crate) request: Arc<Request>,
     /// Above 0 where a kill has overtaken a decision: the recorded one is then not the answer.
     pub(crate) attempt: u32,
-    pub(crate) reply: Option<Reply>,
+    pub(crate) ticket: Ticket,
+    pub(crate) reply: Reply,
 }
 
 /// What is wanted of a state; called where the state lives.
@@ -53,7 +56,7 @@ impl<T: 'static> Message for Look<T> {
 
 /// What the strategy made of a request.
 enum Decided {
-    /// Handed over now, and waiting.
+    /// Decided now; its answer waits with its commit.
     Now,
     /// The same was asked before and is still under way.
     UnderWay(Ticket),
@@ -72,6 +75,10 @@ pub(crate) struct StrategyActor {
     last_at: Timestamp,
     /// The version of the newest keyframe that was saved or left to be saved.
     keyframe: Version,
+    /// How far the state is off its backtest under a policy: most orders come between two trades.
+    compared: Option<(Arc<Policy>, Vec<Comparison>)>,
+    /// Whether the state is that of a failure, because it could not be recovered yet.
+    failed: bool,
     shard: Rc<Shard>,
     under_way: HashMap<(u8, SmolStr), Ticket, RandomState>,
     /// The last ticket remembered there.
@@ -82,11 +89,7 @@ impl StrategyActor {
     /// Recovers a strategy from the log.
     pub(crate) fn recover(id: StrategyId, shard: Rc<Shard>) -> Result<Self, RestoreError> {
         let stream = StreamId::new(id.as_str());
-        let Restored { state, version, at, folded } =
-            restore(&shard.around.reader, shard.around.keyframes(), &stream, None, |mut state, event, at| {
-                (shard.around.apply)(&mut state, event, at);
-                state
-            })?;
+        let Restored { state, version, at, folded } = folded(&shard, &stream)?;
         let keyframe = Version(version.0 - folded);
         Ok(Self {
             id,
@@ -95,18 +98,74 @@ impl StrategyActor {
             version,
             last_at: at,
             keyframe,
+            compared: None,
+            failed: false,
             shard,
             under_way: HashMap::default(),
             newest: None,
         })
     }
 
-    fn decide(&mut self, request: &Request, attempt: u32, reply: &mut Option<Reply>) -> Result<Decided, Failure> {
+    /// Throws the state away, which a failure may have left half done, and recovers it: from the log, once that
+    /// has what was handed over, and from what waits in the shard's line.
+    fn rebuild(&mut self) -> Result<(), Failure> {
+        self.failed = true;
+        self.compared = None;
+        self.shard.around.journal.settle();
+        let folding = catch_unwind(AssertUnwindSafe(|| {
+            let mut restored = folded(&self.shard, &self.stream)?;
+            for held in self.shard.held(&self.stream) {
+                for event in &*held.events {
+                    (self.shard.around.apply)(&mut restored.state, event, held.at);
+                }
+                restored.version.0 += held.events.len() as u64;
+                restored.at = held.at;
+            }
+            Ok::<_, RestoreError>(restored)
+        }));
+        // A history that cannot be folded blocks its own strategy and no other.
+        let Restored { state, version, at, .. } =
+            folding.map_err(|panic| Failure::Faulted { message: said(&*panic) })??;
+        (self.state, self.version, self.last_at, self.failed) = (state, version, at, false);
+        Ok(())
+    }
+
+    /// Recovers after a failure, and records that it had to: in the place of the request that failed, where that has
+    /// not taken it.
+    fn replace(&mut self, failed: &Request, ticket: Ticket, message: String) {
+        tracing::error!(strategy = %self.id, message, "a strategy failed; recovering it from the log");
+        if let Err(failure) = self.rebuild() {
+            tracing::error!(strategy = %self.id, %failure, "recovery failed");
+            return;
+        }
+        if !self.shard.is_awaited(ticket) {
+            return;
+        }
+        let request = Request { command: Command::RecordFault { message }, occurred_at: None, ..failed.clone() };
+        match catch_unwind(AssertUnwindSafe(|| self.decide(&request, 0, ticket, &mut None))) {
+            Ok(Ok(_)) => {}
+            Ok(Err(failure)) => tracing::error!(strategy = %self.id, %failure, "the fault was not recorded"),
+            Err(_) => self.failed = true,
+        }
+    }
+
+    /// Takes the reply only where the place is taken.
+    fn decide(
+        &mut self,
+        request: &Request,
+        attempt: u32,
+        ticket: Ticket,
+        reply: &mut Option<Reply>,
+    ) -> Result<Decided, Failure> {
         let key = request.command.key();
         let at = request.at.max(self.last_at);
         let shard = self.shard.clone();
         let view = shard.view.borrow();
-        let standing = Standing { at, system: &view.state };
+        if request.command.order().is_some() {
+            self.compare(&view.state.policy);
+        }
+        let compared = self.compared.as_ref().map(|(_, comparisons)| &**comparisons);
+        let standing = Standing { at, system: &view.state, drift: compared };
         let mut attempt = attempt;
         if let Some((kind, id)) = &key
             && let Some((events, before)) = self.decided_before(*kind as u8, id)?
@@ -134,21 +193,32 @@ impl StrategyActor {
         let draft = codec::draft(heading, &mut events).map_err(|error| Failure::encode(&error))?;
         let recorded = Recorded::new(events, Version(self.version.0 + 1), at, view.version);
         let events = recorded.events.clone();
-        let ticket = self.shard.append(draft, recorded, reply)?;
-        // From here on the commit is the journal's: the state goes on as if it were durable.
+        self.shard.take(ticket, draft, recorded, reply.take());
+        // From here on the commit is on its way to the journal, and found there by who asks again, whatever fails
+        // next: the state goes on as if it were durable.
+        if let Some((kind, id)) = key {
+            self.remember((kind as u8, id), ticket);
+        }
         self.version = Version(self.version.0 + events.len() as u64);
         self.last_at = at;
         for event in &*events {
+            if !matches!(event, Event::DecisionMade(_) | Event::SignalReceived(_) | Event::TokenChanged(_)) {
+                self.compared = None;
+            }
             (self.shard.around.apply)(&mut self.state, event, at);
-        }
-        if let Some((kind, id)) = key {
-            self.remember((kind as u8, id), ticket);
         }
         if let Some(keeper) = &self.shard.around.keeper {
             self.keyframe = keeper
                 .offer(self.keyframe, self.version, || Job::Strategy(self.stream.clone(), Box::new(self.restored())));
         }
         Ok(Decided::Now)
+    }
+
+    /// Knows how far the state is off under this policy.
+    fn compare(&mut self, policy: &Arc<Policy>) {
+        if self.compared.as_ref().is_none_or(|(before, _)| !Arc::ptr_eq(before, policy)) {
+            self.compared = Some((policy.clone(), self.state.compare_drift(&policy.drift_detector)));
+        }
     }
 
     /// The state as it stands.
@@ -190,6 +260,14 @@ impl StrategyActor {
         self.newest = Some(ticket);
         self.under_way.insert(key, ticket);
     }
+}
+
+/// A strategy's state as the log gives it.
+fn folded(shard: &Shard, stream: &StreamId) -> Result<Restored<strategy::State>, RestoreError> {
+    restore(&shard.around.reader, shard.around.keyframes(), stream, None, |mut state, event, at| {
+        (shard.around.apply)(&mut state, event, at);
+        state
+    })
 }
 
 /// An id that comes again must ask the same thing again: another order under an old id is a fault of the
@@ -240,28 +318,36 @@ impl Actor for StrategyActor {
 }
 
 impl Handler<Decide> for StrategyActor {
-    type Result = Result<(), String>;
+    type Result = ();
 
-    /// Decide, hand to the journal, evolve. A panic ends this actor; the gate recovers a new one.
-    fn handle(&mut self, message: Decide, context: &mut Context<Self>) -> Self::Result {
-        let Decide { request, attempt, mut reply } = message;
-        let decided = catch_unwind(AssertUnwindSafe(|| self.decide(&request, attempt, &mut reply)));
+    /// Decide, give the commit to the line, evolve. A panic throws the state away.
+    fn handle(&mut self, message: Decide, _: &mut Context<Self>) -> Self::Result {
+        let Decide { request, attempt, ticket, reply } = message;
+        if self.failed
+            && let Err(failure) = self.rebuild()
+        {
+            self.shard.give_up(ticket);
+            return reply.answer(Err(failure));
+        }
+        let mut reply = Some(reply);
+        let decided = catch_unwind(AssertUnwindSafe(|| self.decide(&request, attempt, ticket, &mut reply)));
         match (decided, reply) {
             (Ok(Ok(Decided::UnderWay(ticket))), Some(reply)) => self.shard.join(ticket, reply),
             (Ok(Ok(Decided::Before(recorded))), Some(reply)) => reply.answer(Ok(recorded)),
-            (Ok(Err(failure)), Some(reply)) => reply.answer(Err(failure)),
-            // The reply waits with its commit, or nobody asked for one.
+            // The state that refuses it may be ahead of the log.
+            (Ok(Err(failure)), Some(reply)) => self.shard.refuse(ticket, failure, reply),
+            // The reply waits with its commit.
             (Ok(_), _) => {}
             (Err(panic), reply) => {
-                context.stop();
                 let message = said(&*panic);
                 if let Some(reply) = reply {
                     reply.answer(Err(Failure::Faulted { message: message.clone() }));
                 }
-                return Err(message);
+                self.replace(&request, ticket, message);
             }
         }
-        Ok(())
+        // Where it was not taken.
+        self.shard.give_up(ticket);
     }
 }
 
@@ -270,6 +356,9 @@ impl<T: 'static> Handler<Look<T>> for StrategyActor {
 
     /// Who looks must not end the strategy: one that panics sees nothing.
     fn handle(&mut self, Look(see): Look<T>, _: &mut Context<Self>) -> Self::Result {
+        if self.failed {
+            return None;
+        }
         catch_unwind(AssertUnwindSafe(|| see(&self.id, &self.state, self.version, self.last_at))).ok()
     }
 }

@@ -125,7 +125,9 @@ impl SystemActor {
         occurred_at: Option<Timestamp>,
     ) -> Result<(Recorded, Receipt), Failure> {
         let at = at.max(self.last_at);
-        let mut events = system::decide(&self.view.state, command)?;
+        // A change that could not be written is in the state all the same: nothing is refused for its sake.
+        let refused = |rejection| self.around.journal.stopped().map_or(Failure::Rejected(rejection), Failure::from);
+        let mut events = system::decide(&self.view.state, command).map_err(refused)?;
         let state = events.iter().fold(self.view.state.clone(), |state, event| system::evolve(state, event, at));
         let heading = Heading {
             stream: StreamId::system(),

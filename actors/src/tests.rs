@@ -57,6 +57,10 @@ fn set_level(to: Level) -> Command {
     Command::SetLevel { to, without_evidence: true, by, reason: "a test begins here".into() }
 }
 
+fn pause() -> Command {
+    Command::Pause { by: "bob".parse().unwrap(), reason: "a test".to_owned() }
+}
+
 fn order(name: &str, qty: i64) -> Order {
     Order {
         id: id(name),
@@ -471,6 +475,33 @@ fn a_panic_blocks_that_order_and_the_strategy_is_rebuilt_from_the_log_with_a_rec
 }
 
 #[test]
+fn a_strategy_that_fails_keeps_what_it_had_decided_and_answers_what_waits_behind() {
+    run(async {
+        let (governor, threads) =
+            Governor::start_with(EventLog::memory(), &config(), troubled as DecideFn, strategy::apply).unwrap();
+        given_autonomous(&governor, "alpha").await;
+        given_autonomous(&governor, "beta").await;
+        // When it fails, its second order waits in the line behind the one that the other has not looked at yet.
+        let orders =
+            [("alpha", "a1"), ("beta", "b1"), ("alpha", "a2"), ("alpha", "panic"), ("alpha", "a2"), ("alpha", "a3")];
+        let asked: Vec<_> = orders.map(|(strategy, name)| governor.ask(check(strategy, order(name, 1)))).into();
+        let answers = futures::future::join_all(asked).await;
+        let [a1, b1, a2, failed, again, a3] = &answers[..] else { panic!("{answers:?}") };
+        assert_eq!(failed.as_ref().unwrap_err().reason(), Reason::ActorFaulted);
+        let seqs = [a1, b1, a2, a3].map(|answer| answer.as_ref().unwrap().seq.0);
+        // The record of the failure stands behind what was under way.
+        assert_eq!(seqs, [seqs[0], seqs[0] + 1, seqs[0] + 2, seqs[0] + 4]);
+        let again = again.as_ref().unwrap();
+        assert!(again.repeat && again.seq.0 == seqs[2], "{again:?}");
+        let (_, alive) = governor.inspect().await.remove(0);
+        let stream = StreamId::new("alpha");
+        let folded = ephor_snapshots::restore(governor.reader(), None, &stream, None, strategy::evolve).unwrap();
+        assert_eq!((alive.state, alive.version), (folded.state, folded.version));
+        governor.shutdown(threads).await.unwrap();
+    });
+}
+
+#[test]
 fn an_order_whose_answer_is_late_is_blocked_although_its_thread_is_stuck() {
     run(async {
         let config = Config { timeout: Duration::from_millis(100), ..config() };
@@ -507,6 +538,13 @@ fn when_the_disk_refuses_every_order_is_blocked_and_what_was_answered_is_still_t
         assert!(answered.len() < 1_000, "the disk never refused");
         let next = governor.ask(check("alpha", order("next", 1))).await.unwrap_err();
         assert_eq!(next.reason(), Reason::JournalUnavailable);
+        // Asked again, none of these is answered from a state that the log does not have.
+        let nothing_recorded = |failure: Failure| assert!(matches!(failure, Failure::Journal(_)), "{failure:?}");
+        for _ in 0..2 {
+            nothing_recorded(governor.ask(ask("alpha", pause())).await.unwrap_err());
+            nothing_recorded(governor.ask(ask("beta", registration("beta"))).await.unwrap_err());
+            nothing_recorded(governor.change(kill(Scope::All, false), AT, "".into(), None).await.unwrap_err());
+        }
         drop(governor.shutdown(threads).await);
         answered
     });
@@ -515,6 +553,27 @@ fn when_the_disk_refuses_every_order_is_blocked_and_what_was_answered_is_still_t
     for number in answered {
         assert!(reader.find(&StreamId::new("alpha"), 4, &format!("o{number}")).unwrap().is_some());
     }
+}
+
+#[test]
+fn what_is_refused_for_the_sake_of_a_commit_under_way_hears_of_it_when_that_is_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = EventLog::open(dir.path(), &Options::default(), &mut |_| {}).unwrap().0;
+    run(async {
+        let (governor, threads) = start(log, &Config { durability: Durability::Fsync, ..config() });
+        given_autonomous(&governor, "alpha").await;
+        for _ in 0..50 {
+            let before = governor.reader().head().seq;
+            let first = governor.ask(ask("alpha", pause()));
+            let refused = governor.ask(ask("alpha", pause())).await.unwrap_err();
+            assert!(matches!(refused, Failure::Rejected(Rejection::NothingToChange { .. })), "{refused:?}");
+            assert!(governor.reader().head().seq > before, "what it was refused for was not recorded");
+            first.await.unwrap();
+            let (by, reason) = ("bob".parse().unwrap(), "again".to_owned());
+            governor.ask(ask("alpha", Command::Resume { by, reason })).await.unwrap();
+        }
+        governor.shutdown(threads).await.unwrap();
+    });
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn full(system: &system::State) -> (StrategyId, State) {
         .into_iter()
         .chain((0..10).map(token))
         .chain((0..200).map(trade).map(Command::CloseTrade));
-    let context = Context { at: Timestamp::from_nanos(0), system };
+    let context = Context { at: Timestamp::from_nanos(0), system, drift: None };
     let state = history.fold(State::default(), |state, command| {
         #[expect(clippy::unwrap_used, reason = "a bench that cannot start should stop")]
         let events = strategy::decide(&state, &id, &command, &context).unwrap();
@@ -116,7 +116,7 @@ fn bench(bencher: Bencher<'_, '_>, command: &Command) {
     let system = system::State::default();
     let (id, state) = full(&system);
     assert_eq!((state.outcomes.len(), state.maturity.level), (200, Level::Autonomous));
-    let context = Context { at: Timestamp::from_nanos(0), system: &system };
+    let context = Context { at: Timestamp::from_nanos(0), system: &system, drift: None };
     // Dropped at once: a pile of answers kept until the end would measure the memory, not the rules.
     bencher.bench(|| drop(black_box(strategy::decide(black_box(&state), &id, black_box(command), &context))));
 }

@@ -88,7 +88,7 @@ impl State {
 /// #     notional: None, currency: None, reduce_only: false, leverage: None, position_qty: None,
 /// #     equity: None, open_positions: None, token: None,
 /// # };
-/// let context = Context { at: Timestamp::default(), system: &system::State::default() };
+/// let context = Context { at: Timestamp::default(), system: &system::State::default(), drift: None };
 /// let decided = gate::decide(&State::default(), &"momentum".parse().unwrap(), &order, 0, &context);
 /// assert!(!approval::is_missing(&decided.decision), "nobody can approve an order of a strategy in the shadow");
 /// ```

@@ -4,6 +4,8 @@
 //! another one's size larger. An order that only reduces passes everything but a kill switch that
 //! says it stops exits too.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{InstrumentId, StrategyId};
@@ -213,7 +215,13 @@ pub fn decide(
     } else {
         Verdict::allow(Component::Token, Reason::TokenNotNeeded)
     };
-    let comparisons = strategy.compare_drift(&policy.drift_detector);
+    let comparisons =
+        context.drift.map_or_else(|| strategy.compare_drift(&policy.drift_detector).into(), Cow::Borrowed);
+    debug_assert_eq!(
+        format!("{comparisons:?}"),
+        format!("{:?}", strategy.compare_drift(&policy.drift_detector)),
+        "kept of another state"
+    );
     let verdicts = vec![
         kill,
         assess_pause(strategy),

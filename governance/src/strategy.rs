@@ -33,6 +33,8 @@ pub struct Context<'a> {
     pub at: Timestamp,
     /// The system as the gate knows it.
     pub system: &'a system::State,
+    /// What [`State::compare_drift`] gives for the state and the system's policy, where the caller has kept that.
+    pub drift: Option<&'a [Comparison]>,
 }
 
 /// What can be asked of a strategy.
@@ -202,7 +204,7 @@ impl Command {
 /// use ephor_governance::rejection::Rejection;
 /// use ephor_governance::strategy::{self, Command, Context, State};
 /// use ephor_governance::{system, units::Timestamp};
-/// let context = Context { at: Timestamp::default(), system: &system::State::default() };
+/// let context = Context { at: Timestamp::default(), system: &system::State::default(), drift: None };
 /// let pause = Command::Pause { by: "alice".parse().unwrap(), reason: "holiday".to_owned() };
 /// let refused = strategy::decide(&State::default(), &"momentum".parse().unwrap(), &pause, &context);
 /// assert_eq!(refused, Err(Rejection::UnknownStrategy));

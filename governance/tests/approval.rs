@@ -205,7 +205,7 @@ fn the_token_for_an_order_is_used_before_one_for_any() {
 
 /// Whether the order of this decision would be decided again.
 fn is_given(world: &World, before: &Decision) -> bool {
-    let context = Context { at: world.at, system: &world.system };
+    let context = Context { at: world.at, system: &world.system, drift: None };
     approval::is_given(&world.state, before, &before.order, &context)
 }
 

@@ -162,7 +162,12 @@ impl World {
     }
 
     pub(crate) fn decide(&self, command: &Command) -> Result<Vec<Event>, Rejection> {
-        strategy::decide(&self.state, &self.id, command, &strategy::Context { at: self.at, system: &self.system })
+        strategy::decide(
+            &self.state,
+            &self.id,
+            command,
+            &strategy::Context { at: self.at, system: &self.system, drift: None },
+        )
     }
 
     /// Decides and, where it is not refused, applies.

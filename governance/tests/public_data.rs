@@ -160,7 +160,7 @@ fn feed(mut seen: impl FnMut(&StrategyId, &Command, &[Event], &State)) -> BTreeM
         let (id, at) = (line.strategy_id.clone(), line.ts);
         let Some(command) = command(line) else { continue };
         let state = states.remove(&id).unwrap_or_default();
-        let events = strategy::decide(&state, &id, &command, &Context { at, system: &system }).unwrap();
+        let events = strategy::decide(&state, &id, &command, &Context { at, system: &system, drift: None }).unwrap();
         let state = events.iter().fold(state, |state, event| strategy::evolve(state, event, at));
         seen(&id, &command, &events, &state);
         states.insert(id, state);

@@ -279,7 +279,7 @@ fn derive_strategy(
         return Ok(Err(Mismatch::SystemWentBack { before: subject.system }));
     }
     let Some(command) = strategy::Command::of(recorded) else { return Ok(Err(Mismatch::NoCommand)) };
-    let context = strategy::Context { at: decided_at(commit), system: views.at(reader, commit.system)? };
+    let context = strategy::Context { at: decided_at(commit), system: views.at(reader, commit.system)?, drift: None };
     Ok((rules.strategy)(&subject.state, &subject.id, &command, &context).map_err(refused))
 }
 

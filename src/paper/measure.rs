@@ -50,7 +50,7 @@ pub fn backtest(id: &StrategyId, registration: &Registration, fills: &[Fill]) ->
             pieces: Pieces::Together,
             currency: None,
         };
-        for event in strategy::decide(&state, id, &command, &Context { at: fill.at, system: &system })? {
+        for event in strategy::decide(&state, id, &command, &Context { at: fill.at, system: &system, drift: None })? {
             strategy::apply(&mut state, &event, fill.at);
         }
     }

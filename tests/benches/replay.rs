@@ -186,7 +186,7 @@ fn decided() -> EventLog {
     };
     log.append(&[draft(heading("system", 0, 0, ""), &mut events).unwrap()], Durability::Written).unwrap();
     let mut states = vec![(strategy::State::default(), 0_u64); STRATEGIES as usize];
-    let context = strategy::Context { at, system: &system };
+    let context = strategy::Context { at, system: &system, drift: None };
     let mut tell = |strategy: usize, command: &strategy::Command| {
         let (state, version) = states.get_mut(strategy).unwrap();
         let name = format!("strategy-{strategy:02}");

@@ -166,7 +166,7 @@ impl Subject {
         let tied = closes.and_then(|trade| self.book.tie(commit, trade));
         let mut answers: Vec<Answer> = Vec::new();
         for (index, ((world, system), tally)) in self.worlds.iter_mut().zip(systems).zip(tallies).enumerate() {
-            let context = Context { at, system: system.at(reader, commit.system)? };
+            let context = Context { at, system: system.at(reader, commit.system)?, drift: None };
             world.state = fold(std::mem::take(&mut world.state), filled, at);
             let effect = tied.as_ref().and_then(|tied| tied.effects.get(index)).copied().unwrap_or(Effect::Untied);
             let events = match &command {

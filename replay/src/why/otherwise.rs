@@ -193,7 +193,7 @@ impl Bench {
     /// What the rules make of a command now; nothing where they refuse it.
     fn decide(&self, state: &State, recorded: &Recorded) -> Vec<Event> {
         let Some(system) = self.systems.get(&recorded.system) else { return Vec::new() };
-        let context = Context { at: recorded.at, system };
+        let context = Context { at: recorded.at, system, drift: None };
         strategy::decide(state, &self.id, &recorded.command, &context).unwrap_or_default()
     }
 }

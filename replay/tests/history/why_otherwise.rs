@@ -249,7 +249,7 @@ fn every_value_given_changes_the_outcome_and_the_one_before_it_does_not() {
         let happens = |field: &str, value: Amount| {
             let policy = moved(&world.system.1.policy, field, value).unwrap();
             let system = system::State { policy: Arc::new(policy), ..world.system.1.clone() };
-            let context = Context { at, system: &system };
+            let context = Context { at, system: &system, drift: None };
             let events = strategy::decide(&state, &read(MOMENTUM), &command, &context).unwrap();
             events.iter().any(|event| event.name() == kind)
         };

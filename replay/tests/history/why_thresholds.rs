@@ -123,7 +123,7 @@ struct Made {
 impl Made {
     fn averts(&self, event: &Event, policy: Policy) -> bool {
         let system = system::State { policy: Arc::new(policy), ..self.system.clone() };
-        let context = Context { at: self.at, system: &system };
+        let context = Context { at: self.at, system: &system, drift: None };
         let events = strategy::decide(&self.before, &read(MOMENTUM), &self.command, &context);
         events.is_ok_and(|events| !among(event, &events))
     }

@@ -110,7 +110,7 @@ impl World {
     pub(crate) fn ask(&mut self, strategy: &str, command: &Command) {
         let id: StrategyId = read(strategy);
         let state = self.strategies.get(&id).map(|(state, _)| state.clone()).unwrap_or_default();
-        let context = Context { at: self.at, system: &self.system.1 };
+        let context = Context { at: self.at, system: &self.system.1, drift: None };
         if strategy::decide(&state, &id, command, &context).is_ok() {
             self.tell(strategy, command);
         }
@@ -135,7 +135,7 @@ impl World {
     fn decide_on(&self, (_, system): &View, strategy: &str, command: &Command) -> Vec<Event> {
         let id: StrategyId = read(strategy);
         let state = self.strategies.get(&id).map(|(state, _)| state.clone()).unwrap_or_default();
-        strategy::decide(&state, &id, command, &Context { at: self.at, system }).unwrap()
+        strategy::decide(&state, &id, command, &Context { at: self.at, system, drift: None }).unwrap()
     }
 
     /// Appends events as they are, whatever the rules would say of them.

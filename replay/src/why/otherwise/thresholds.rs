@@ -290,7 +290,7 @@ impl Trial<'_> {
             return false;
         }
         let system = system::State { policy: Arc::new(policy.clone()), policy_id: policy.id(), ..self.system.clone() };
-        let context = Context { at: self.target.at, system: &system };
+        let context = Context { at: self.target.at, system: &system, drift: None };
         let decided = strategy::decide(self.before, &self.bench.id, &self.target.command, &context);
         decided.is_ok_and(|events| !self.asked.among(&events))
     }
