@@ -2,7 +2,7 @@
 //!
 //! Nothing is cut until everything that could contradict the cut has been asked.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::frame::decode;
 use crate::ledger::Ledger;
 use crate::scan::follow;
 use crate::shared::State;
-use crate::store::{Source, Store};
+use crate::store::{Source, Store, create_synced};
 use crate::tail::Tail;
 use crate::torn::{Verdict, judge};
 use crate::window::Window;
@@ -45,7 +45,7 @@ pub(crate) fn witness_path(dir: &Path, inside_sled: bool) -> PathBuf {
 }
 
 pub(crate) fn lock(dir: &Path) -> Result<File, OpenError> {
-    fs::create_dir_all(dir).map_err(OpenError::storage("create", dir))?;
+    create_synced(dir).map_err(OpenError::storage("create", dir))?;
     let path = dir.join(LOCK);
     let file = File::create(&path).map_err(OpenError::storage("create", &path))?;
     match file.try_lock() {

@@ -14,7 +14,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 
 use super::header::{self, Header};
 use super::{Group, Source, Store};
@@ -35,22 +38,39 @@ struct Chunk {
 }
 
 /// All chunks for reading.
-#[derive(Default)]
-struct Table(RwLock<Vec<Chunk>>);
+struct Table {
+    chunks: RwLock<Vec<Chunk>>,
+    /// What a sync has failed with. The system tells of a failure once for all who sync the same open file: whoever
+    /// comes later would be told that everything is on disk.
+    failed: Mutex<Option<(io::ErrorKind, String)>>,
+}
 
 impl Table {
+    fn new(chunks: Vec<Chunk>) -> Self {
+        Self { chunks: RwLock::new(chunks), failed: Mutex::default() }
+    }
+
+    /// Syncs a file, one caller at a time; after a failure, for nobody any more.
+    fn sync_with(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((kind, problem)) = &*failed {
+            return Err(io::Error::new(*kind, format!("an earlier sync failed: {problem}")));
+        }
+        sync().inspect_err(|error| *failed = Some((error.kind(), error.to_string())))
+    }
+
     fn find<T>(&self, address: u64, with: impl FnOnce(&Chunk) -> T) -> Option<T> {
-        let chunks = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let chunks = self.chunks.read().unwrap_or_else(PoisonError::into_inner);
         let after = chunks.partition_point(|chunk| chunk.header.base <= address);
         chunks.get(after.checked_sub(1)?).map(with)
     }
 
     fn last<T>(&self, with: impl FnOnce(&Chunk) -> T) -> Option<T> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).last().map(with)
+        self.chunks.read().unwrap_or_else(PoisonError::into_inner).last().map(with)
     }
 
     fn edit<T>(&self, with: impl FnOnce(&mut Vec<Chunk>) -> T) -> T {
-        with(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+        with(&mut self.chunks.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -90,7 +110,7 @@ impl Source for Table {
 
     fn sync(&self) -> io::Result<()> {
         match self.last(|chunk| chunk.file.clone()) {
-            Some(file) => file.sync_data(),
+            Some(file) => self.sync_with(|| file.sync_data()),
             None => Ok(()),
         }
     }
@@ -111,14 +131,14 @@ pub(crate) struct Chunks {
 impl Chunks {
     /// Opens all chunks and checks their headers and lengths, not their frames.
     pub(crate) fn open(dir: &Path, chunk_bytes: u64, preallocate_bytes: u64) -> Result<Self, OpenError> {
-        fs::create_dir_all(dir).map_err(OpenError::storage("create", dir))?;
+        create_synced(dir).map_err(OpenError::storage("create", dir))?;
         for left in list(dir, "new")? {
             let path = name(dir, left, "new");
             fs::remove_file(&path).map_err(OpenError::storage("remove", &path))?;
         }
         let chunks = load(dir, 1, None, true)?;
         let written = chunks.last().map_or(0, |chunk| chunk.len);
-        let table = Arc::new(Table(RwLock::new(chunks)));
+        let table = Arc::new(Table::new(chunks));
         Ok(Self { dir: dir.to_owned(), table, chunk_bytes, preallocate_bytes, written, blanked: 0 })
     }
 
@@ -150,7 +170,7 @@ impl Chunks {
         let written = self.written;
         let Some(file) = self.table.last(|chunk| chunk.file.clone()) else { return Ok(()) };
         file.set_len(HEADER + written)?;
-        file.sync_all()?;
+        self.table.sync_with(|| file.sync_all())?;
         self.blanked = 0;
         self.table.edit(|chunks| {
             if let Some(last) = chunks.last_mut() {
@@ -180,13 +200,12 @@ impl Store for Chunks {
         let mut reserve = reserved.max(end);
         if end > reserved && self.preallocate_bytes > 0 {
             let step = (end + self.preallocate_bytes).min(self.chunk_bytes.max(end));
-            let flags = rustix::fs::FallocateFlags::empty();
-            match rustix::fs::fallocate(&*file, flags, 0, HEADER + step) {
+            match reserve_space(&file, HEADER + step) {
                 Ok(()) => reserve = step,
                 // A file system that cannot reserve only makes the writes a little slower.
-                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-                    self.preallocate_bytes = 0;
-                }
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.preallocate_bytes = 0,
+                // There may be room for the group itself: a kill that fits is recorded.
+                Err(Errno::NOSPC | Errno::DQUOT) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -236,7 +255,7 @@ pub(crate) struct SharedChunks {
 
 impl SharedChunks {
     pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
-        let table = Arc::new(Table(RwLock::new(load(dir, 1, None, false)?)));
+        let table = Arc::new(Table::new(load(dir, 1, None, false)?));
         Ok(Self { dir: dir.to_owned(), table })
     }
 
@@ -326,6 +345,26 @@ fn name(dir: &Path, number: u32, extension: &str) -> PathBuf {
     dir.join(format!("{number:08}.{extension}"))
 }
 
+/// Makes a directory and those above it that are missing, each to survive a loss of power.
+pub(crate) fn create_synced(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let above = dir.parent().filter(|above| !above.as_os_str().is_empty());
+    if let Some(above) = above {
+        create_synced(above)?;
+    }
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    sync_dir(above.unwrap_or(Path::new(".")))
+}
+
+fn reserve_space(file: &File, bytes: u64) -> Result<(), Errno> {
+    rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes))
+}
+
 /// Makes creations and renames in a directory survive a loss of power.
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
@@ -356,5 +395,30 @@ mod tests {
         let mut read = vec![0; 4_000_000];
         assert_eq!(chunks.table.read_at(0, &mut read).unwrap(), read.len());
         assert!(read.iter().all(|byte| *byte == 7), "zeros stand over frames");
+    }
+
+    /// Linux tells the first who asks: the other would be told that all is well.
+    #[test]
+    fn a_sync_that_failed_has_failed_for_whoever_asks_later() {
+        let table = Table::new(Vec::new());
+        table.sync_with(|| Ok(())).unwrap();
+        table.sync_with(|| Err(io::Error::other("the disk"))).unwrap_err();
+        let later = table.sync_with(|| Ok(())).unwrap_err();
+        assert_eq!(later.to_string(), "an earlier sync failed: the disk");
+    }
+
+    #[test]
+    fn what_fits_is_written_where_there_is_no_room_to_reserve_ahead() {
+        // A file system in memory says at once that a terabyte does not fit, and takes none of it.
+        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+        let mut chunks = Chunks::open(dir.path(), 4 << 40, 1 << 40).unwrap();
+        for number in 0..3_u64 {
+            let group = Group { frames: &[7; 100], seq: Seq(number + 1), prev: Hash::genesis() };
+            chunks.append(&group).unwrap();
+            chunks.sync(group.seq, group.prev).unwrap();
+        }
+        let mut read = [0; 300];
+        assert_eq!(chunks.table.read_at(0, &mut read).unwrap(), 300);
+        assert!(read.iter().all(|byte| *byte == 7));
     }
 }

@@ -14,7 +14,7 @@ mod sled;
 
 use std::{io, sync::Arc};
 
-pub(crate) use chunks::{Chunks, SharedChunks, sync_dir};
+pub(crate) use chunks::{Chunks, SharedChunks, create_synced, sync_dir};
 pub(crate) use header::Header;
 pub(crate) use memory::Memory;
 pub(crate) use sled::Sled;
