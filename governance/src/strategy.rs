@@ -336,7 +336,7 @@ fn record_baseline(state: &State, recorded: &RecordedBaseline, context: &Context
         &context.system.policy.drift_detector,
     );
     let mut events = vec![Event::BaselineRecorded(recorded.clone())];
-    events.extend(follow_drift(state, &comparisons, context));
+    events.extend(follow_drift(state, &comparisons, Some(&recorded.baseline), context));
     Ok(events)
 }
 
@@ -363,7 +363,7 @@ fn check_order(
     let mut events = vec![Event::DecisionMade(Box::new(decision))];
     if drift_pauses {
         let comparisons = state.compare_drift(&context.system.policy.drift_detector);
-        events.extend(follow_drift(state, &comparisons, context));
+        events.extend(follow_drift(state, &comparisons, state.baseline.as_ref(), context));
     }
     events.extend(transition.map(Event::MaturityTransitioned));
     events.extend(token.map(Event::TokenChanged));
@@ -425,7 +425,7 @@ fn close_trade(
         compare(&outcomes, version_trades, evidence.equity, state.baseline.as_ref(), &policy.drift_detector);
 
     let mut events = vec![Event::TradeClosed(closed), Event::HealthUpdated(health)];
-    events.extend(follow_drift(state, &comparisons, context));
+    events.extend(follow_drift(state, &comparisons, state.baseline.as_ref(), context));
     let transition = maturity::decide(&record, context.at, &policy.maturity);
     events.extend(
         transition.filter(|due| is_settled(state, due, &events, fill, context)).map(Event::MaturityTransitioned),
@@ -452,7 +452,12 @@ fn is_settled(
 }
 
 /// Alerts, and the pause or its end that follows from them.
-fn follow_drift(state: &State, comparisons: &[Comparison], context: &Context<'_>) -> Vec<Event> {
+fn follow_drift(
+    state: &State,
+    comparisons: &[Comparison],
+    baseline: Option<&drift::Baseline>,
+    context: &Context<'_>,
+) -> Vec<Event> {
     let policy = &context.system.policy.drift_detector;
     let alerts = drift::decide(&state.drift, comparisons);
     let entered_pause = alerts.iter().find(|alert| alert.comparison.band == drift::Band::Pause);
@@ -464,18 +469,34 @@ fn follow_drift(state: &State, comparisons: &[Comparison], context: &Context<'_>
             by: by(),
             reason: format!("{} beyond the pause bound", alert.comparison.metric),
         }),
-        None if paused && policy.auto_resume && cleared(comparisons) => Some(Event::StrategyResumed {
-            causes: vec![PauseCause::Drift],
-            by: by(),
-            reason: "drift has cleared".to_owned(),
-        }),
+        None if paused && policy.auto_resume && cleared(state, comparisons, baseline, policy) => {
+            Some(Event::StrategyResumed {
+                causes: vec![PauseCause::Drift],
+                by: by(),
+                reason: "drift has cleared".to_owned(),
+            })
+        }
         Some(_) | None => None,
     };
     alerts.into_iter().map(Event::DriftAlerted).chain(change).collect()
 }
 
-fn cleared(comparisons: &[Comparison]) -> bool {
-    !comparisons.is_empty() && comparisons.iter().all(|comparison| comparison.band == drift::Band::Within)
+/// Whether every metric is back within bounds. One that was beyond a bound and has no value now has not come back, unless
+/// it is compared no more.
+fn cleared(
+    state: &State,
+    comparisons: &[Comparison],
+    baseline: Option<&drift::Baseline>,
+    policy: &drift::Policy,
+) -> bool {
+    let is_compared = |metric: &drift::Metric| {
+        let is_promised = baseline.is_some_and(|baseline| baseline.metrics.contains_key(metric));
+        is_promised && policy.metrics_tracked.contains(metric)
+    };
+    let is_seen = |metric: &drift::Metric| comparisons.iter().any(|comparison| comparison.metric == *metric);
+    !comparisons.is_empty()
+        && comparisons.iter().all(|comparison| comparison.band == drift::Band::Within)
+        && state.drift.beyond.keys().filter(|metric| is_compared(metric)).all(is_seen)
 }
 
 fn set_level(

@@ -141,6 +141,32 @@ fn with_auto_resume_the_pause_ends_with_the_drift_and_an_operators_pause_does_no
 }
 
 #[test]
+fn a_metric_without_a_value_has_not_come_back() {
+    // Given a pause for the profit factor over twenty trades,
+    let mut policy = ephor_governance::policy::Policy::default();
+    policy.drift_detector.auto_resume = true;
+    policy.drift_detector.window_trades = 20;
+    let mut world = World::at_level(Level::Autonomous);
+    world.adopt(policy.clone());
+    let promised = [(Metric::WinRate, 0.6), (Metric::ProfitFactor, 2.0)];
+    world.tell(&Command::RecordBaseline(baseline(&promised))).unwrap();
+    world.close_many(12, "1");
+    world.close_many(8, "-50");
+    assert_eq!(world.state.drift.beyond.get(&Metric::ProfitFactor), Some(&Band::Pause));
+    // when no loss is left in the window, there is no profit factor, and the pause stays,
+    world.close_many(20, "1");
+    assert!(world.state.pauses.contains_key(&PauseCause::Drift));
+    // until it is not promised any more, or not compared.
+    let mut elsewhere = world.clone();
+    world.tell(&Command::RecordBaseline(baseline(&promised[..1]))).unwrap();
+    assert!(world.state.pauses.is_empty());
+    policy.drift_detector.metrics_tracked = vec![Metric::WinRate];
+    elsewhere.adopt(policy);
+    elsewhere.close("1");
+    assert!(elsewhere.state.pauses.is_empty());
+}
+
+#[test]
 fn a_pause_found_by_a_stricter_policy_at_an_order_is_latched_with_it() {
     // Given drift within the bounds of the policy in force, when a stricter one comes,
     let (mut world, _) = traded(0.625, 10, 10);

@@ -112,6 +112,18 @@ fn what_is_another_order_account_or_side_is_another_trade() {
 }
 
 #[test]
+fn an_order_is_done_when_a_fill_without_an_order_closes_the_rest() {
+    let mut world = World::registered();
+    world.adopt(eager());
+    tell(&mut world, fill(0, "B 2 @ 100"));
+    closes(&mut world, 1, "a", "S 1 @ 110");
+    assert!(world.state.closing[0].is_open);
+    // A liquidation, or by hand.
+    assert!(transition(&tell(&mut world, fill(2, "S 1 @ 110"))), "two wins, and nothing can turn any more");
+    assert!(!world.state.closing[0].is_open);
+}
+
+#[test]
 fn a_trade_told_by_its_source_is_never_amended() {
     let mut world = World::registered();
     let told = |number| {

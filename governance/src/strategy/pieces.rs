@@ -70,10 +70,27 @@ impl State {
         self.totals.trades.saturating_sub(held.number) < self.maturity.evidence.trades
     }
 
-    /// Takes note of what a piece has left open of its book: nothing, and every order that closed it is done.
+    /// Whether anything is open in a book, this way round.
+    fn stands(&self, instrument: &InstrumentId, account: &AccountId, direction: Direction) -> bool {
+        let book = self.fills.books.get(instrument).and_then(|books| books.get(account));
+        book.is_some_and(|book| book.direction == direction && !book.lots.is_empty())
+    }
+
+    /// Takes note of what a fill has left open: nothing, and every order that closed it is done, whichever order the fill
+    /// was of.
+    pub(super) fn see_books(&mut self, instrument: &InstrumentId) {
+        let held = self.closing.iter();
+        let stand =
+            |held: &Closing| held.instrument != *instrument || self.stands(instrument, &held.account, held.direction);
+        let stand: Vec<bool> = held.map(stand).collect();
+        for (held, stands) in self.closing.iter_mut().zip(stand) {
+            held.is_open &= stands;
+        }
+    }
+
+    /// Takes note of what a piece has left open of its book.
     fn see_book(&mut self, trade: &Trade, account: &AccountId) {
-        let book = self.fills.books.get(&trade.instrument).and_then(|books| books.get(account));
-        let stands = book.is_some_and(|book| book.direction == trade.direction && !book.lots.is_empty());
+        let stands = self.stands(&trade.instrument, account, trade.direction);
         for held in self.closing.iter_mut().filter(|held| {
             held.direction == trade.direction && held.instrument == trade.instrument && held.account == *account
         }) {

@@ -258,6 +258,7 @@ fn evolve_reported(state: &mut State, report: &OrderReport) {
 fn evolve_filled(state: &mut State, fill: &Fill, netting: Netting) {
     let own = state.registration.as_ref().map(|registration| &registration.currency);
     state.fills = netting::evolve(std::mem::take(&mut state.fills), fill, netting, own);
+    state.see_books(&fill.instrument);
     let position = state.fills.position(&fill.instrument);
     stands_at(state, &fill.instrument, position);
 }
