@@ -8,7 +8,7 @@ pub(crate) mod backtest;
 
 use std::borrow::Cow;
 
-use ephor_governance::ids::{Currency, SourceId};
+use ephor_governance::ids::{Currency, InstrumentId, SourceId};
 use ephor_governance::order::{OrderReport, OrderStatus, Side};
 use ephor_governance::trade::{Direction, Trade};
 use ephor_governance::units::{Amount, Timestamp};
@@ -120,7 +120,30 @@ fn exited(fields: &Fields<'_>, now: fn() -> Timestamp, take: Take<'_>) -> Result
         closed_at,
         order_id: None,
     };
-    take(fact(fields, closed_at, What::Trade(trade))?, fields)
+    // The position goes down by as much as it went up when it was entered.
+    let side = match trade.direction {
+        Direction::Long => Side::Sell,
+        Direction::Short => Side::Buy,
+    };
+    let sold = filled(trade.id.clone(), trade.instrument.clone(), side, trade.qty, trade.exit_price);
+    take(fact(fields, closed_at, What::Trade(trade))?, fields)?;
+    take(fact(fields, closed_at, What::Order(sold))?, fields)
+}
+
+fn filled(id: SourceId, instrument: InstrumentId, side: Side, qty: Amount, price: Amount) -> OrderReport {
+    OrderReport {
+        id,
+        instrument,
+        order_id: None,
+        status: OrderStatus::Filled,
+        side: Some(side),
+        qty: Some(qty),
+        price: Some(price),
+        position_qty: None,
+        equity: None,
+        commission: None,
+        reason: None,
+    }
 }
 
 fn entered(fields: &Fields<'_>, now: fn() -> Timestamp, take: Take<'_>) -> Result<(), Refusal> {
@@ -131,22 +154,11 @@ fn entered(fields: &Fields<'_>, now: fn() -> Timestamp, take: Take<'_>) -> Resul
     let direction = required("direction", fields.choice("direction", &DIRECTIONS))?;
     // More may be bought of the same trade later, opened at the same time: then the amount is another.
     let id = composed("trade_id", &[id_of(fields, &number)?.as_str(), &text_of(amount), &text_of(price)])?;
-    let report = OrderReport {
-        id,
-        instrument: required("pair", fields.id("pair"))?,
-        order_id: None,
-        status: OrderStatus::Filled,
-        side: Some(match direction {
-            Direction::Long => Side::Buy,
-            Direction::Short => Side::Sell,
-        }),
-        qty: Some(amount),
-        price: Some(price),
-        position_qty: None,
-        equity: None,
-        commission: None,
-        reason: None,
+    let side = match direction {
+        Direction::Long => Side::Buy,
+        Direction::Short => Side::Sell,
     };
+    let report = filled(id, required("pair", fields.id("pair"))?, side, amount, price);
     take(fact(fields, at, What::Order(report))?, fields)
 }
 
