@@ -222,9 +222,15 @@ fn a_freqtrade_exit_is_a_round_trip_and_an_entry_a_report() {
         "ts":"2018-01-11T00:20:00Z","strategy_id":"SampleStrategy","instrument":"ETH/BTC","side":"LONG","qty":"2.28064986",
         "entry_price":"0.08681736","price":"0.08786108","realized_pnl":"0.00198198","currency":"BTC",
         "opened_at":"2018-01-10T22:30:00Z","closed_at":"2018-01-11T00:20:00Z"}"#;
-    says(settings, EXIT_FILL.as_bytes(), line);
+    // What was entered goes down again.
+    let sold = r#"{"type":"order","id":"7:ETH/BTC:2018-01-10 22:30:00+00:00:2018-01-11T00:20:00Z","status":"filled",
+        "ts":"2018-01-11T00:20:00Z","strategy_id":"SampleStrategy","instrument":"ETH/BTC","side":"SELL",
+        "qty":"2.28064986","price":"0.08786108"}"#;
     let inner = EXIT_FILL.replacen("\"type\":\"exit_fill\",", "", 1);
-    says(settings, format!("{{\"type\":\"exit_fill\",\"data\":{inner}}}").as_bytes(), line);
+    for payload in [EXIT_FILL.to_owned(), format!("{{\"type\":\"exit_fill\",\"data\":{inner}}}")] {
+        let read = read(&mut reading(settings), "topic", payload.as_bytes()).unwrap();
+        assert_eq!(read.entries, [own(line), own(sold)]);
+    }
     let line = r#"{"type":"trade_closed","id":"7:ETH/BTC:1515623400000","ts":"2018-01-11T00:20:00Z",
         "strategy_id":"SampleStrategy","instrument":"ETH/BTC","side":"SHORT","qty":"2.28064986",
         "entry_price":"0.08681736","price":"0.08786108","realized_pnl":"-0.00198198","currency":"BTC",
