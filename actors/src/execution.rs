@@ -4,12 +4,13 @@
 //! moved, the position is another. What was decided on the order's id counts then, with the quantity that it was
 //! decided for.
 
-use ephor_events::{StreamId, codec};
+use ephor_events::{Commit, ReadError, StreamId, codec};
 use ephor_execution::{Answer, Ask, Gate, Report, ReportError};
 use ephor_governance::event::Event;
 use ephor_governance::fill::Pieces;
-use ephor_governance::ids::StrategyId;
+use ephor_governance::ids::{SourceId, StrategyId};
 use ephor_governance::order::Order;
+use ephor_governance::record::KeyKind;
 use ephor_governance::rejection::Rejection;
 use ephor_governance::strategy::Command;
 use ephor_governance::system;
@@ -40,6 +41,14 @@ impl Gate for Governor {
                 Answer::block(failure.reason(), qty)
             }
         }
+    }
+
+    fn has_decided(&self, strategy: &StrategyId, order: &SourceId) -> Option<bool> {
+        let found = self.decision_on(strategy, order);
+        found
+            .inspect_err(|error| tracing::error!(%error, "a recorded decision cannot be looked for"))
+            .ok()
+            .map(|it| it.is_some())
     }
 
     async fn report(&self, report: Report) -> Result<(), ReportError> {
@@ -81,10 +90,14 @@ impl Governor {
         self.ask(Request { strategy, command, at, trace, occurred_at: Some(at) })
     }
 
+    /// What was recorded last on an order's id.
+    fn decision_on(&self, strategy: &StrategyId, order: &SourceId) -> Result<Option<Commit>, ReadError> {
+        self.reader().find(&StreamId::new(strategy.as_str()), KeyKind::Order as u8, order.as_str())
+    }
+
     /// The order that was decided on under this one's id, where it is the same wish in another size or setting.
     fn decided_on(&self, strategy: &StrategyId, order: &Order) -> Option<Order> {
-        let (kind, id) = Command::CheckOrder { order: order.clone(), attempt: 0 }.key()?;
-        let found = self.reader().find(&StreamId::new(strategy.as_str()), kind as u8, &id);
+        let found = self.decision_on(strategy, &order.id);
         let commit =
             found.inspect_err(|error| tracing::error!(%error, "a recorded decision cannot be read")).ok()??;
         let events = codec::decode_commit(&commit).ok()?;

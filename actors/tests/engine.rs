@@ -6,28 +6,32 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it stands")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use ephor_actors::{Config, Governor, Request, Threads};
-use ephor_events::{EventLog, Head, Options};
+use ephor_events::{EventLog, Head, Options, Reader, StreamId, codec};
+use ephor_execution::dedup::Window;
 use ephor_execution::engine::{ExecutionEngine, Stages};
 use ephor_execution::instrument::Instrument;
-use ephor_execution::order::{Kind, TradeSignal};
+use ephor_execution::order::{Kind, TradeSignal, VenueOrder};
 use ephor_execution::outcome::Outcome;
 use ephor_execution::paper::{PaperVenue, Terms};
 use ephor_execution::positions::Lane;
 use ephor_execution::post::DrawdownMonitor;
+use ephor_execution::reconcile::{Finding, Orphan};
 use ephor_execution::refusal::Refusal;
 use ephor_execution::seen::Seen;
 use ephor_execution::sizing::Sizer;
-use ephor_execution::venue::{Execution, Venue, What};
+use ephor_execution::state::State;
+use ephor_execution::venue::{Execution, Holding, Known, Venue, VenueError, What};
 use ephor_execution::{Answer, Ask, Gate, Report, ReportError};
-use ephor_governance::event::{Registration, Scope};
+use ephor_governance::event::{Event, Registration, Scope};
 use ephor_governance::fill::Netting;
-use ephor_governance::ids::{InstrumentId, StrategyId};
+use ephor_governance::ids::{InstrumentId, SourceId, StrategyId};
 use ephor_governance::maturity::Level;
 use ephor_governance::order::{Intent, Order, Side};
+use ephor_governance::record::KeyKind;
 use ephor_governance::strategy::Command;
 use ephor_governance::system;
 use ephor_governance::units::{Amount, Multiplier, Timestamp};
@@ -77,6 +81,10 @@ impl Gate for Mortal {
         self.pass(Point::AfterReport).await;
         told
     }
+
+    fn has_decided(&self, strategy: &StrategyId, order: &SourceId) -> Option<bool> {
+        self.governor.has_decided(strategy, order)
+    }
 }
 
 struct Always(Amount);
@@ -89,6 +97,8 @@ impl Sizer for Always {
 
 struct House {
     engine: ExecutionEngine<Mortal, PaperVenue, PaperVenue>,
+    /// The engine's state as its host has kept it.
+    kept: String,
     governor: Governor,
     threads: Threads,
     dies: Arc<Mutex<Option<Point>>>,
@@ -109,31 +119,39 @@ fn venues() -> (PaperVenue, PaperVenue) {
     (PaperVenue::new(terms.clone(), [instrument()]), PaperVenue::new(terms, [instrument()]))
 }
 
+fn stages() -> Stages {
+    Stages {
+        sizer: Box::new(Always(10.into())),
+        dedup: Box::new(Window::new(0)),
+        pre_trade: Vec::new(),
+        post_trade: vec![Box::new(DrawdownMonitor::new(Amount::new(5, 1), Some(Amount::new(5, 1))))],
+        netting: Netting::Fifo,
+        by: "engine".parse().unwrap(),
+    }
+}
+
+fn prepare<L: Venue, P: Venue>(engine: &mut ExecutionEngine<Mortal, L, P>) {
+    engine.list(instrument());
+    for name in ["alpha", "beta"] {
+        engine.fund(name.parse().unwrap(), 10_000.into());
+    }
+}
+
 impl House {
-    fn open(dir: &Path, (live, paper): (PaperVenue, PaperVenue)) -> Self {
+    fn open(dir: &Path, (live, paper): (PaperVenue, PaperVenue), kept: String) -> Self {
         let log = EventLog::open(dir, &Options::default(), &mut |_| {}).unwrap().0;
         let (governor, threads) = Governor::start(log, &Config::default()).unwrap();
         let (point, over): (Arc<Mutex<_>>, Arc<Notify>) = Default::default();
         let gate = Mortal { governor: governor.clone(), dies: point.clone(), died: over.clone() };
-        let stages = Stages {
-            sizer: Box::new(Always(10.into())),
-            dedup_window_nanos: 0,
-            pre_trade: Vec::new(),
-            post_trade: vec![Box::new(DrawdownMonitor::new(Amount::new(5, 1), Some(Amount::new(5, 1))))],
-            netting: Netting::Fifo,
-            by: "engine".parse().unwrap(),
-        };
-        let mut engine = ExecutionEngine::new(Some(gate), live, paper, stages);
-        engine.list(instrument());
-        for name in ["alpha", "beta"] {
-            engine.fund(name.parse().unwrap(), 10_000.into());
-        }
-        Self { engine, governor, threads, dies: point, died: over }
+        let state = State::from_json(&kept).unwrap();
+        let mut engine = ExecutionEngine::resume(Some(gate), live, paper, stages(), state).unwrap();
+        prepare(&mut engine);
+        Self { engine, kept, governor, threads, dies: point, died: over }
     }
 
     /// One strategy at the top of the ladder, one on paper.
     async fn begin(dir: &Path) -> Self {
-        let house = Self::open(dir, venues());
+        let house = Self::open(dir, venues(), first());
         for name in ["alpha", "beta"] {
             let registration = Registration {
                 id: name.parse().unwrap(),
@@ -157,10 +175,16 @@ impl House {
         self.governor.ask(Request { strategy, command, at: at(0), trace: "".into(), occurred_at: None }).await.unwrap();
     }
 
-    /// The process dies and is started again: only the log and the venues are what they were.
+    /// The host keeps what the next engine has to know.
+    fn keep(&mut self) {
+        self.kept = serde_json::to_string(&self.engine.state()).unwrap();
+    }
+
+    /// The process dies and is started again: only the log, the venues and what was kept are what they were.
     async fn again(self, dir: &Path, price: Amount, at: Timestamp) -> Self {
+        let kept = self.kept.clone();
         let venues = self.close().await.1;
-        let mut house = Self::open(dir, venues);
+        let mut house = Self::open(dir, venues, kept);
         house.engine.on_price(&abc(), price, at).await.unwrap();
         house
     }
@@ -186,6 +210,11 @@ impl House {
             outcome = self.engine.on_signal(signal) => Some(outcome),
         }
     }
+}
+
+/// The state of an engine that has done nothing.
+fn first() -> String {
+    serde_json::to_string(&State::default()).unwrap()
 }
 
 fn at(millis: i64) -> Timestamp {
@@ -266,6 +295,7 @@ async fn history(dir: &Path, death: Option<(i64, Point)>) -> Told {
         *house.dies.lock().unwrap() = None;
         assert_eq!(house.engine.reconcile().unwrap(), [], "step {step} of {death:?}");
         assert_eq!(house.engine.refused(), [], "step {step} of {death:?}");
+        house.keep();
     }
     let (head, (live, paper)) = house.close().await;
     let executions = |venue: &PaperVenue| venue.executions_since(0).unwrap();
@@ -293,7 +323,7 @@ fn signals_that_come_again_after_a_restart_change_nothing() {
     let dir = tempfile::tempdir().unwrap();
     run(async {
         let told = history(dir.path(), None).await;
-        let mut house = House::open(dir.path(), venues());
+        let mut house = House::open(dir.path(), venues(), first());
         // Also where a venue has forgotten everything, the log has not: each is one order, as it was decided.
         house.price(price(0), at(0)).await;
         let again = house.signal(&wish(0)).await.unwrap();
@@ -420,6 +450,113 @@ fn a_fall_beyond_the_monitors_bound_engages_the_kill_switch_in_the_log() {
             })
             .await;
         assert_eq!((answer.action, answer.code()), (Action::Kill, "KILL_ENGAGED"));
+        house.close().await;
+    });
+}
+
+/// A venue that takes no order on trust: it opens the log beside its writer, and looks for what was decided.
+struct Witness {
+    venue: PaperVenue,
+    dir: PathBuf,
+    /// Each order as it was handed over: its quantity, and that of its decision as it stands in the log then.
+    found: Vec<(SourceId, Amount, Option<Amount>)>,
+}
+
+impl Venue for Witness {
+    fn submit(&mut self, order: &VenueOrder, at: Timestamp) -> Result<(), VenueError> {
+        let log = Reader::open_shared(&self.dir, &mut |_| {}).unwrap();
+        let stream = StreamId::new(order.strategy.as_str());
+        let commit = log.find(&stream, KeyKind::Order as u8, order.id.as_str()).unwrap();
+        let events = commit.map(|commit| codec::decode_commit(&commit).unwrap()).unwrap_or_default();
+        let decision = events.iter().find_map(Event::decision).filter(|decision| decision.order.id == order.id);
+        self.found.push((order.id.clone(), order.qty, decision.map(|decision| decision.order.qty)));
+        self.venue.submit(order, at)
+    }
+
+    fn cancel(&mut self, id: &SourceId, at: Timestamp) -> Result<(), VenueError> {
+        self.venue.cancel(id, at)
+    }
+
+    fn order(&self, id: &SourceId) -> Result<Option<Known>, VenueError> {
+        self.venue.order(id)
+    }
+
+    fn executions_since(&self, cursor: u64) -> Result<Vec<Execution>, VenueError> {
+        self.venue.executions_since(cursor)
+    }
+
+    fn holdings(&self) -> Result<Vec<Holding>, VenueError> {
+        self.venue.holdings()
+    }
+}
+
+#[test]
+fn the_decision_stands_in_the_log_when_the_venue_is_handed_the_order() {
+    let dir = tempfile::tempdir().unwrap();
+    run(async {
+        let house = House::begin(dir.path()).await;
+        let gate = Mortal { governor: house.governor.clone(), dies: Arc::default(), died: Arc::default() };
+        let (live, paper) = venues();
+        let witness = |venue| Witness { venue, dir: dir.path().to_owned(), found: Vec::new() };
+        let mut engine = ExecutionEngine::new(Some(gate), witness(live), witness(paper), stages());
+        prepare(&mut engine);
+        for step in 0..STEPS {
+            engine.on_price(&abc(), price(step), at(step * 1_000)).await.unwrap();
+            let outcome = engine.on_signal(&wish(step)).await;
+            assert!(outcome.submitted().is_some(), "{outcome:?}");
+            for later in [2, 3, 4] {
+                engine.live().venue.on_price(&abc(), price(step), at(step * 1_000 + later));
+                engine.paper().venue.on_price(&abc(), price(step), at(step * 1_000 + later));
+            }
+            engine.on_executions().await.unwrap();
+        }
+        let of = |strategy: i64| (0..STEPS).filter(move |step| step % 2 == strategy).map(|step| format!("o-{step}"));
+        let (live, paper) = engine.into_venues();
+        for (venue, strategy) in [(live, 0), (paper, 1)] {
+            let expected: Vec<_> = of(strategy).collect();
+            assert_eq!(venue.found.iter().map(|(id, ..)| id.to_string()).collect::<Vec<_>>(), expected);
+            assert!(
+                venue.found.iter().all(|(_, qty, decided)| decided.is_some_and(|most| *qty <= most)),
+                "{:?}",
+                venue.found
+            );
+        }
+        house.close().await;
+    });
+}
+
+#[test]
+fn a_fill_of_an_order_that_the_log_does_not_know_is_nobodys_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    run(async {
+        let mut house = House::begin(dir.path()).await;
+        house.price(100.into(), at(0)).await;
+        assert!(house.signal(&wish(0)).await.unwrap().submitted().is_some());
+        house.keep();
+        // Somebody at the venue's own screen, and nobody here before both are filled.
+        let other = VenueOrder {
+            id: "by-hand".parse().unwrap(),
+            strategy: "alpha".parse().unwrap(),
+            instrument: abc(),
+            side: Side::Sell,
+            qty: 1.into(),
+            kind: Kind::Market,
+            reduce_only: false,
+        };
+        house.engine.live().submit(&other, at(1)).unwrap();
+        for later in 2..9 {
+            house.engine.live().on_price(&abc(), 100.into(), at(later));
+        }
+        let mut house = house.again(dir.path(), 100.into(), at(9)).await;
+        house.engine.on_executions().await.unwrap();
+        let found = house.engine.reconcile().unwrap();
+        let [Finding::Orphan(Orphan { order_id, qty, .. })] = &found[..] else { panic!("{found:?}") };
+        assert_eq!((order_id, *qty), (&other.id, (-1).into()));
+        let refused = house.signal(&wish(4)).await.unwrap();
+        assert_eq!(refused.refused().unwrap().refusal.code(), "RISK_BREAKER_OPEN");
+        // What is held can be closed, as much as it is.
+        let exit = signal("o-9", "alpha", Side::Sell, Intent::Exit, at(11));
+        assert_eq!(house.signal(&exit).await.unwrap().submitted().unwrap().order.qty, 9.into());
         house.close().await;
     });
 }

@@ -2,7 +2,7 @@
 
 use ephor_governance::event::Scope;
 use ephor_governance::fill::{Fee, Fill};
-use ephor_governance::ids::{AccountId, InstrumentId};
+use ephor_governance::ids::{AccountId, InstrumentId, SourceId};
 use ephor_governance::order::OrderStatus;
 use ephor_governance::units::{Amount, Timestamp};
 
@@ -12,11 +12,13 @@ use crate::gate::{Gate, Report, ReportError};
 use crate::instrument::Instrument;
 use crate::positions::Lane;
 use crate::post::Consequence;
+use crate::reconcile::Orphan;
 use crate::seen::Working;
 use crate::venue::{Execution, Venue, What};
 
 impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
-    /// Takes note of a price, and does what the post-trade checks ask for.
+    /// Takes note of a price, and does what the post-trade checks ask for; they are asked when everything has been
+    /// taken in that venues had done when the engine started.
     ///
     /// # Errors
     /// [`EngineError`], where a kill could not be recorded now; it is tried again with everything that follows.
@@ -29,10 +31,12 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
         self.state.now = self.state.now.max(at);
         self.state.prices.insert(instrument.clone(), price);
         self.stages.sizer.price(instrument, price);
-        let seen = self.state.seen();
-        let asked: Vec<_> = self.stages.post_trade.iter_mut().flat_map(|check| check.after_price(&seen)).collect();
-        for consequence in asked {
-            self.follow(consequence);
+        if self.is_caught_up {
+            let seen = self.state.seen();
+            let asked: Vec<_> = self.stages.post_trade.iter_mut().flat_map(|check| check.after_price(&seen)).collect();
+            for consequence in asked {
+                self.follow(consequence);
+            }
         }
         self.flush().await
     }
@@ -54,12 +58,47 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
                 }
                 for execution in batch {
                     self.take(lane, &execution).await?;
-                    *self.cursors.entry(lane).or_default() += 1;
                 }
             }
         }
-        self.is_caught_up = true;
+        if !self.is_caught_up {
+            self.catch_up()?;
+        }
+        // What a venue does not have, now that it can be asked, never came.
+        let never = |(id, doubt): (&SourceId, &Working)| match self.venue(doubt.lane).order(id) {
+            Ok(None) => Some(id.clone()),
+            Ok(Some(_)) | Err(_) => None,
+        };
+        let never: Vec<_> = self.doubtful.iter().filter_map(never).collect();
+        for id in never {
+            self.doubtful.remove(&id);
+        }
         self.flush().await
+    }
+
+    /// Everything is known that venues had done when the engine started: what nobody has followed yet is followed.
+    fn catch_up(&mut self) -> Result<(), EngineError> {
+        for (&lane, &known) in &self.judged {
+            let told = self.cursors.get(&lane).copied().unwrap_or_default();
+            if told < known {
+                return Err(EngineError::HistoryShort { lane, told, known });
+            }
+        }
+        self.is_caught_up = true;
+        for (lane, execution) in std::mem::take(&mut self.unjudged) {
+            self.judge(lane, &execution);
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, lane: Lane, execution: &Execution) {
+        *self.judged.entry(lane).or_default() += 1;
+        let seen = self.state.seen();
+        let checks = self.stages.post_trade.iter_mut();
+        let asked: Vec<_> = checks.flat_map(|check| check.after_execution(lane, execution, &seen)).collect();
+        for consequence in asked {
+            self.follow(consequence);
+        }
     }
 
     async fn take(&mut self, lane: Lane, execution: &Execution) -> Result<(), EngineError> {
@@ -68,18 +107,73 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
         if matches!(execution.what, What::Filled(_)) && instrument.is_none() {
             return Err(EngineError::InstrumentUnknown { instrument: execution.instrument.clone() });
         }
+        let was_sent = self.was_sent(lane, execution)?;
         if let Some(report) = self.report_of(lane, execution) {
             self.report(report).await?;
         }
-        self.dedup.sent(execution.order_id.clone());
+        self.stages.dedup.sent(execution.order_id.clone());
+        self.doubtful.remove(&execution.order_id);
         self.count(lane, execution, instrument.as_ref())?;
-        let seen = self.state.seen();
-        let checks = self.stages.post_trade.iter_mut();
-        let asked: Vec<_> = checks.flat_map(|check| check.after_execution(lane, execution, &seen)).collect();
-        for consequence in asked {
-            self.follow(consequence);
+        let place = self.cursors.entry(lane).or_default();
+        let is_followed = *place < self.judged.get(&lane).copied().unwrap_or_default();
+        *place += 1;
+        if is_followed {
+            return Ok(());
+        }
+        if !was_sent {
+            self.note_orphan(lane, execution);
+        }
+        if self.is_caught_up {
+            self.judge(lane, execution);
+        } else {
+            self.unjudged.push((lane, execution.clone()));
         }
         Ok(())
+    }
+
+    /// Whether anybody sent the order: this engine, or one before it.
+    fn was_sent(&mut self, lane: Lane, execution: &Execution) -> Result<bool, EngineError> {
+        let id = &execution.order_id;
+        if self.sent.contains(id) {
+            return Ok(true);
+        }
+        let gate = self.gate.as_ref().filter(|gate| !gate.is_off());
+        let was_sent = match gate.and_then(|gate| gate.has_decided(&execution.strategy, id)) {
+            Some(has_decided) => has_decided,
+            // Of what was before this engine's time nobody can say more than the venue does.
+            None if !self.is_caught_up => {
+                self.venue(lane).order(id).map_err(|source| EngineError::Venue { lane, source })?.is_some()
+            }
+            None => false,
+        };
+        if was_sent {
+            self.sent.insert(id.clone());
+        }
+        Ok(was_sent)
+    }
+
+    /// A fill of an order that nobody sent: it is counted, because the venue holds it, and stops what it is of.
+    fn note_orphan(&mut self, lane: Lane, execution: &Execution) {
+        let Execution { order_id, strategy, instrument, at, what } = execution;
+        let What::Filled(filled) = what else { return };
+        let strategy = self.state.positions.capital(strategy).map(|_| strategy.clone());
+        let orphan = Orphan {
+            lane,
+            order_id: order_id.clone(),
+            fill_id: filled.id.clone(),
+            strategy,
+            instrument: instrument.clone(),
+            qty: filled.side.signed(filled.qty),
+            at: *at,
+        };
+        tracing::error!(?orphan, "a fill of an order that nobody sent");
+        let of_instrument = || Reach::Instrument(instrument.clone());
+        let reach = orphan.strategy.clone().map_or_else(of_instrument, Reach::Strategy);
+        let reason = format!("{} of {instrument} filled under {order_id}, which nobody sent", orphan.qty);
+        self.open_breaker(reach, self.stages.by.clone(), reason);
+        if !self.orphans.contains(&orphan) {
+            self.orphans.push(orphan);
+        }
     }
 
     /// Counts what happened: positions, and what is under way.

@@ -14,6 +14,15 @@ use crate::refusal::Refusal;
 use crate::seen::Working;
 use crate::venue::{Venue, VenueError};
 
+/// What sizing makes of a signal.
+struct Wanted {
+    order: VenueOrder,
+    /// Where an exit's position is.
+    held_in: Option<Lane>,
+    /// What an exit was made smaller by.
+    smaller: Option<Refusal>,
+}
+
 /// What comes out of the stages before anything is sent.
 struct Passed {
     order: VenueOrder,
@@ -36,14 +45,21 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
     fn submit(&mut self, signal: &TradeSignal, passed: Passed) -> Outcome {
         let Passed { order, lane, asked, answer, flags } = passed;
         let at = self.state.now;
+        let working = Working { left: order.qty, order: order.clone(), lane };
+        self.sent.insert(order.id.clone());
         let refusal = match self.venue_mut(lane).submit(&order, at) {
             Ok(()) => {
-                self.dedup.wished(signal);
-                let working = Working { left: order.qty, order: order.clone(), lane };
+                self.stages.dedup.wished(signal);
+                self.doubtful.remove(&order.id);
                 self.state.working.insert(order.id.clone(), working);
                 return Outcome::Submitted(Box::new(Submitted { order, lane, asked, answer, flags }));
             }
-            Err(VenueError::Unreachable { problem }) => Refusal::VenueUnreachable { problem },
+            Err(VenueError::Unreachable { problem }) => {
+                if order.reduce_only {
+                    self.doubtful.insert(order.id.clone(), working);
+                }
+                Refusal::VenueUnreachable { problem }
+            }
             // Sent before a crash, and nothing has been heard of it yet: what was sent then is the order.
             Err(VenueError::IdReused { .. }) => Refusal::DuplicateId,
             Err(error @ VenueError::NotOpen { .. }) => Refusal::VenueRejected { reason: error.to_string() },
@@ -59,8 +75,26 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
         }
         let sized = self.size(signal);
         // What has been an order is one, also where nothing would be sized any more.
-        self.dedup.check(signal).map_err(Refused::at(Stage::Deduplication))?;
-        let (wanted, held_in) = sized.map_err(Refused::at(Stage::Sizing))?;
+        self.stages.dedup.check(signal).map_err(|refusal| {
+            if refusal == Refusal::DuplicateId {
+                // Sent before a crash that has taken the memory of what it wished.
+                self.stages.dedup.wished(signal);
+            }
+            Refused::at(Stage::Deduplication)(refusal)
+        })?;
+        let Wanted { order, held_in, smaller } = sized.map_err(Refused::at(Stage::Sizing))?;
+        let mut passed = self.governed(signal, order, held_in).await?;
+        passed.flags.extend(smaller);
+        Ok(passed)
+    }
+
+    /// From governance on.
+    async fn governed(
+        &mut self,
+        signal: &TradeSignal,
+        wanted: VenueOrder,
+        held_in: Option<Lane>,
+    ) -> Result<Passed, Box<Refused>> {
         let Some(gate) = self.gate.as_ref().filter(|gate| !gate.is_off()) else {
             let lane = held_in.unwrap_or(Lane::Live);
             let asked = wanted.qty;
@@ -83,8 +117,7 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
         self.checked(order, lane, asked, Some(answer))
     }
 
-    /// How large, and for an exit where the position is held.
-    fn size(&mut self, signal: &TradeSignal) -> Result<(VenueOrder, Option<Lane>), Refusal> {
+    fn size(&mut self, signal: &TradeSignal) -> Result<Wanted, Refusal> {
         let seen = self.state.seen();
         let unknown = || Refusal::InstrumentUnknown { instrument: signal.instrument.clone() };
         let instrument = self.state.instruments.get(&signal.instrument).ok_or_else(unknown)?;
@@ -99,9 +132,8 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
         };
         match signal.intent {
             Intent::Exit => {
-                let held = self.state.positions.reducible(&signal.strategy, &signal.instrument, signal.side);
-                let (lane, qty) = held.ok_or(Refusal::NothingToReduce)?;
-                Ok((order(qty, true), Some(lane)))
+                let (lane, qty, smaller) = self.left_to_reduce(signal)?;
+                Ok(Wanted { order: order(qty, true), held_in: Some(lane), smaller })
             }
             Intent::Entry => {
                 let qty = self.stages.sizer.size(signal, &seen)?;
@@ -109,9 +141,35 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
                     return Err(Refusal::SizingZero);
                 }
                 let price = signal.kind.price().or_else(|| self.state.prices.get(&signal.instrument).copied());
-                Ok((order(instrument.round_down(qty, price)?, false), None))
+                let order = order(instrument.round_down(qty, price)?, false);
+                Ok(Wanted { order, held_in: None, smaller: None })
             }
         }
+    }
+
+    /// What is held and no other exit may still take, live before paper; with what they take, where they take any.
+    fn left_to_reduce(&self, signal: &TradeSignal) -> Result<(Lane, Amount, Option<Refusal>), Refusal> {
+        let TradeSignal { id, strategy, instrument, side, .. } = signal;
+        let mut none = Refusal::NothingToReduce;
+        for lane in Lane::ALL {
+            let held = self.state.positions.reducible(lane, strategy, instrument, *side);
+            let same = |it: &&Working| {
+                let VenueOrder { strategy: whose, instrument: what, side: way, reduce_only, .. } = &it.order;
+                it.lane == lane && *reduce_only && whose == strategy && what == instrument && way == side
+            };
+            let exits = self.state.working.values().chain(self.doubtful.values()).filter(same);
+            let others = exits.filter(|it| it.order.id != *id);
+            let under_way = others.fold(Amount::ZERO, |sum, it| sum.plus(it.left));
+            let left = held.minus(under_way);
+            let smaller = (!under_way.is_zero()).then_some(Refusal::ExitsUnderWay { held, under_way });
+            if left.is_positive() {
+                return Ok((lane, left, smaller));
+            }
+            if let Some(taken) = smaller.filter(|_| held.is_positive() && none == Refusal::NothingToReduce) {
+                none = taken;
+            }
+        }
+        Err(none)
     }
 
     /// The order as governance is asked about it.

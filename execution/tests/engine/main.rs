@@ -3,7 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it stands")]
 
 mod after;
+mod again;
+mod exits;
 mod house;
+mod orphans;
 mod promises;
 mod properties;
+mod replaced;
 mod risk;
