@@ -48,8 +48,6 @@ enum Point {
     AfterReport,
 }
 
-const POINTS: [Point; 5] =
-    [Point::BeforeGate, Point::AfterGate, Point::AfterSubmission, Point::AfterFill, Point::AfterReport];
 const STEPS: i64 = 10;
 
 /// The governor, and the end of the process on the way to it or back.
@@ -95,8 +93,45 @@ impl Sizer for Always {
     }
 }
 
+/// A venue that takes no order on trust: it opens the log beside its writer, and looks for what was decided.
+#[derive(Clone)]
+struct Witness {
+    venue: PaperVenue,
+    dir: PathBuf,
+    /// Each order that it was handed, however often: its quantity, and that of its decision in the log at that moment.
+    handed: Vec<(SourceId, Amount, Option<Amount>)>,
+}
+
+impl Venue for Witness {
+    fn submit(&mut self, order: &VenueOrder, at: Timestamp) -> Result<(), VenueError> {
+        let log = Reader::open_shared(&self.dir, &mut |_| {}).unwrap();
+        let stream = StreamId::new(order.strategy.as_str());
+        let commit = log.find(&stream, KeyKind::Order as u8, order.id.as_str()).unwrap();
+        let events = commit.map(|commit| codec::decode_commit(&commit).unwrap()).unwrap_or_default();
+        let decision = events.iter().find_map(Event::decision).filter(|decision| decision.order.id == order.id);
+        self.handed.push((order.id.clone(), order.qty, decision.map(|decision| decision.order.qty)));
+        self.venue.submit(order, at)
+    }
+
+    fn cancel(&mut self, id: &SourceId, at: Timestamp) -> Result<(), VenueError> {
+        self.venue.cancel(id, at)
+    }
+
+    fn order(&self, id: &SourceId) -> Result<Option<Known>, VenueError> {
+        self.venue.order(id)
+    }
+
+    fn executions_since(&self, cursor: u64) -> Result<Vec<Execution>, VenueError> {
+        self.venue.executions_since(cursor)
+    }
+
+    fn holdings(&self) -> Result<Vec<Holding>, VenueError> {
+        self.venue.holdings()
+    }
+}
+
 struct House {
-    engine: ExecutionEngine<Mortal, PaperVenue, PaperVenue>,
+    engine: ExecutionEngine<Mortal, Witness, Witness>,
     /// The engine's state as its host has kept it.
     kept: String,
     governor: Governor,
@@ -113,10 +148,12 @@ fn abc() -> InstrumentId {
     "ABC".parse().unwrap()
 }
 
-fn venues() -> (PaperVenue, PaperVenue) {
+fn venues(dir: &Path) -> (Witness, Witness) {
     // Half of all fills leave a part to the next price, so that an order has more than one fill.
     let terms = Terms { seed: 7, partial: Amount::new(5, 1), fee_fixed: Amount::ONE, ..Terms::default() };
-    (PaperVenue::new(terms.clone(), [instrument()]), PaperVenue::new(terms, [instrument()]))
+    let venue = || PaperVenue::new(terms.clone(), [instrument()]);
+    let witness = |venue| Witness { venue, dir: dir.to_owned(), handed: Vec::new() };
+    (witness(venue()), witness(venue()))
 }
 
 fn stages() -> Stages {
@@ -138,7 +175,7 @@ fn prepare<L: Venue, P: Venue>(engine: &mut ExecutionEngine<Mortal, L, P>) {
 }
 
 impl House {
-    fn open(dir: &Path, (live, paper): (PaperVenue, PaperVenue), kept: String) -> Self {
+    fn open(dir: &Path, (live, paper): (Witness, Witness), kept: String) -> Self {
         let log = EventLog::open(dir, &Options::default(), &mut |_| {}).unwrap().0;
         let (governor, threads) = Governor::start(log, &Config::default()).unwrap();
         let (point, over): (Arc<Mutex<_>>, Arc<Notify>) = Default::default();
@@ -151,7 +188,7 @@ impl House {
 
     /// One strategy at the top of the ladder, one on paper.
     async fn begin(dir: &Path) -> Self {
-        let house = Self::open(dir, venues(), first());
+        let house = Self::open(dir, venues(dir), first());
         for name in ["alpha", "beta"] {
             let registration = Registration {
                 id: name.parse().unwrap(),
@@ -189,7 +226,7 @@ impl House {
         house
     }
 
-    async fn close(self) -> (Head, (PaperVenue, PaperVenue)) {
+    async fn close(self) -> (Head, (Witness, Witness)) {
         let head = self.governor.reader().head();
         let venues = self.engine.into_venues();
         self.governor.shutdown(self.threads).await.unwrap();
@@ -197,8 +234,8 @@ impl House {
     }
 
     async fn price(&mut self, price: Amount, at: Timestamp) {
-        self.engine.live().on_price(&abc(), price, at);
-        self.engine.paper().on_price(&abc(), price, at);
+        self.engine.live().venue.on_price(&abc(), price, at);
+        self.engine.paper().venue.on_price(&abc(), price, at);
         self.engine.on_price(&abc(), price, at).await.unwrap();
     }
 
@@ -248,8 +285,8 @@ fn price(step: i64) -> Amount {
 
 struct Told {
     head: Head,
-    live: Vec<Execution>,
-    paper: Vec<Execution>,
+    live: Witness,
+    paper: Witness,
     deaths: u32,
 }
 
@@ -266,15 +303,18 @@ async fn history(dir: &Path, death: Option<(i64, Point)>) -> Told {
         let mut outcome = house.signal(&wish).await;
         if outcome.is_none() || dies == Some(Point::AfterSubmission) {
             deaths += 1;
-            house = house.again(dir, price, now).await;
+            // What was decided counts, wherever the market is by now.
+            let moved = if dies == Some(Point::BeforeGate) { price } else { price.plus(7.into()) };
+            house = house.again(dir, moved, now).await;
             outcome = house.signal(&wish).await;
+            house.engine.on_price(&abc(), price, now).await.unwrap();
         }
         assert!(outcome.is_some());
         // Two prices, for what is filled in parts.
         for later in [2, 3] {
             let then = at(step * 1_000 + later);
-            house.engine.live().on_price(&abc(), price, then);
-            house.engine.paper().on_price(&abc(), price, then);
+            house.engine.live().venue.on_price(&abc(), price, then);
+            house.engine.paper().venue.on_price(&abc(), price, then);
             if later == 2 && dies == Some(Point::AfterFill) {
                 deaths += 1;
                 house = house.again(dir, price, now).await;
@@ -298,16 +338,15 @@ async fn history(dir: &Path, death: Option<(i64, Point)>) -> Told {
         house.keep();
     }
     let (head, (live, paper)) = house.close().await;
-    let executions = |venue: &PaperVenue| venue.executions_since(0).unwrap();
-    Told { head, live: executions(&live), paper: executions(&paper), deaths }
+    Told { head, live, paper, deaths }
 }
 
 fn run<T>(test: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test)
 }
 
-fn fills(executions: &[Execution]) -> usize {
-    executions.iter().filter(|execution| matches!(execution.what, What::Filled(_))).count()
+fn fills(venue: &Witness) -> usize {
+    venue.executions_since(0).unwrap().iter().filter(|execution| matches!(execution.what, What::Filled(_))).count()
 }
 
 #[test]
@@ -315,7 +354,7 @@ fn the_same_signals_twice_give_the_same_log() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (one, two) = (run(history(one.path(), None)), run(history(two.path(), None)));
     assert_eq!(one.head, two.head);
-    assert!(fills(&one.live) > 5 && fills(&one.paper) > 5, "{:?}", one.live);
+    assert!(fills(&one.live) > 5 && fills(&one.paper) > 5);
 }
 
 #[test]
@@ -323,7 +362,7 @@ fn signals_that_come_again_after_a_restart_change_nothing() {
     let dir = tempfile::tempdir().unwrap();
     run(async {
         let told = history(dir.path(), None).await;
-        let mut house = House::open(dir.path(), venues(), first());
+        let mut house = House::open(dir.path(), venues(dir.path()), first());
         // Also where a venue has forgotten everything, the log has not: each is one order, as it was decided.
         house.price(price(0), at(0)).await;
         let again = house.signal(&wish(0)).await.unwrap();
@@ -332,23 +371,48 @@ fn signals_that_come_again_after_a_restart_change_nothing() {
     });
 }
 
-/// Each crash against the history without one: the same log to the last bit, the same orders and fills.
-#[test]
-fn a_crash_between_any_two_stages_sends_nothing_twice_and_loses_no_fill() {
+/// Each crash against the history without one: the same log to the last bit, the same orders and fills, and no order
+/// that a venue was handed more than once.
+fn check(point: Point) {
     let dir = tempfile::tempdir().unwrap();
     let whole = run(history(dir.path(), None));
-    for point in POINTS {
-        let mut deaths = 0;
-        for step in 0..STEPS {
-            let dir = tempfile::tempdir().unwrap();
-            let told = run(history(dir.path(), Some((step, point))));
-            assert_eq!(told.live, whole.live, "{point:?} at {step}");
-            assert_eq!(told.paper, whole.paper, "{point:?} at {step}");
-            assert_eq!(told.head, whole.head, "{point:?} at {step}");
-            deaths += told.deaths;
+    let mut deaths = 0;
+    for step in 0..STEPS {
+        let dir = tempfile::tempdir().unwrap();
+        let told = run(history(dir.path(), Some((step, point))));
+        for (told, whole) in [(&told.live, &whole.live), (&told.paper, &whole.paper)] {
+            assert_eq!(told.executions_since(0), whole.executions_since(0), "{point:?} at {step}");
+            assert_eq!(told.handed, whole.handed, "{point:?} at {step}");
         }
-        assert!(deaths >= 8, "{point:?}: {deaths} deaths");
+        assert_eq!(told.head, whole.head, "{point:?} at {step}");
+        deaths += told.deaths;
     }
+    assert!(deaths >= 8, "{point:?}: {deaths} deaths");
+}
+
+#[test]
+fn a_crash_before_the_gate_sends_nothing_twice_and_loses_no_fill() {
+    check(Point::BeforeGate);
+}
+
+#[test]
+fn a_crash_after_the_decision_sends_nothing_twice_and_loses_no_fill() {
+    check(Point::AfterGate);
+}
+
+#[test]
+fn a_crash_after_submission_sends_nothing_twice_and_loses_no_fill() {
+    check(Point::AfterSubmission);
+}
+
+#[test]
+fn a_crash_after_a_fill_sends_nothing_twice_and_loses_no_fill() {
+    check(Point::AfterFill);
+}
+
+#[test]
+fn a_crash_after_a_report_sends_nothing_twice_and_loses_no_fill() {
+    check(Point::AfterReport);
 }
 
 #[test]
@@ -454,75 +518,16 @@ fn a_fall_beyond_the_monitors_bound_engages_the_kill_switch_in_the_log() {
     });
 }
 
-/// A venue that takes no order on trust: it opens the log beside its writer, and looks for what was decided.
-struct Witness {
-    venue: PaperVenue,
-    dir: PathBuf,
-    /// Each order as it was handed over: its quantity, and that of its decision as it stands in the log then.
-    found: Vec<(SourceId, Amount, Option<Amount>)>,
-}
-
-impl Venue for Witness {
-    fn submit(&mut self, order: &VenueOrder, at: Timestamp) -> Result<(), VenueError> {
-        let log = Reader::open_shared(&self.dir, &mut |_| {}).unwrap();
-        let stream = StreamId::new(order.strategy.as_str());
-        let commit = log.find(&stream, KeyKind::Order as u8, order.id.as_str()).unwrap();
-        let events = commit.map(|commit| codec::decode_commit(&commit).unwrap()).unwrap_or_default();
-        let decision = events.iter().find_map(Event::decision).filter(|decision| decision.order.id == order.id);
-        self.found.push((order.id.clone(), order.qty, decision.map(|decision| decision.order.qty)));
-        self.venue.submit(order, at)
-    }
-
-    fn cancel(&mut self, id: &SourceId, at: Timestamp) -> Result<(), VenueError> {
-        self.venue.cancel(id, at)
-    }
-
-    fn order(&self, id: &SourceId) -> Result<Option<Known>, VenueError> {
-        self.venue.order(id)
-    }
-
-    fn executions_since(&self, cursor: u64) -> Result<Vec<Execution>, VenueError> {
-        self.venue.executions_since(cursor)
-    }
-
-    fn holdings(&self) -> Result<Vec<Holding>, VenueError> {
-        self.venue.holdings()
-    }
-}
-
 #[test]
 fn the_decision_stands_in_the_log_when_the_venue_is_handed_the_order() {
     let dir = tempfile::tempdir().unwrap();
-    run(async {
-        let house = House::begin(dir.path()).await;
-        let gate = Mortal { governor: house.governor.clone(), dies: Arc::default(), died: Arc::default() };
-        let (live, paper) = venues();
-        let witness = |venue| Witness { venue, dir: dir.path().to_owned(), found: Vec::new() };
-        let mut engine = ExecutionEngine::new(Some(gate), witness(live), witness(paper), stages());
-        prepare(&mut engine);
-        for step in 0..STEPS {
-            engine.on_price(&abc(), price(step), at(step * 1_000)).await.unwrap();
-            let outcome = engine.on_signal(&wish(step)).await;
-            assert!(outcome.submitted().is_some(), "{outcome:?}");
-            for later in [2, 3, 4] {
-                engine.live().venue.on_price(&abc(), price(step), at(step * 1_000 + later));
-                engine.paper().venue.on_price(&abc(), price(step), at(step * 1_000 + later));
-            }
-            engine.on_executions().await.unwrap();
-        }
-        let of = |strategy: i64| (0..STEPS).filter(move |step| step % 2 == strategy).map(|step| format!("o-{step}"));
-        let (live, paper) = engine.into_venues();
-        for (venue, strategy) in [(live, 0), (paper, 1)] {
-            let expected: Vec<_> = of(strategy).collect();
-            assert_eq!(venue.found.iter().map(|(id, ..)| id.to_string()).collect::<Vec<_>>(), expected);
-            assert!(
-                venue.found.iter().all(|(_, qty, decided)| decided.is_some_and(|most| *qty <= most)),
-                "{:?}",
-                venue.found
-            );
-        }
-        house.close().await;
-    });
+    let told = run(history(dir.path(), None));
+    for (venue, strategy) in [(&told.live, 0), (&told.paper, 1)] {
+        let own = (0..STEPS).filter(|step| step % 2 == strategy).map(|step| format!("o-{step}"));
+        assert!(own.eq(venue.handed.iter().map(|(id, ..)| id.to_string())), "{:?}", venue.handed);
+        let is_decided = |qty: Amount, decided: Option<Amount>| decided.is_some_and(|most| qty <= most);
+        assert!(venue.handed.iter().all(|(_, qty, decided)| is_decided(*qty, *decided)), "{:?}", venue.handed);
+    }
 }
 
 #[test]
@@ -545,7 +550,7 @@ fn a_fill_of_an_order_that_the_log_does_not_know_is_nobodys_also_after_a_restart
         };
         house.engine.live().submit(&other, at(1)).unwrap();
         for later in 2..9 {
-            house.engine.live().on_price(&abc(), 100.into(), at(later));
+            house.engine.live().venue.on_price(&abc(), 100.into(), at(later));
         }
         let mut house = house.again(dir.path(), 100.into(), at(9)).await;
         house.engine.on_executions().await.unwrap();
