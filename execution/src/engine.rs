@@ -224,8 +224,12 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
 
     /// Opens a breaker; `false` where it was open.
     pub fn open_breaker(&mut self, reach: Reach, by: Actor, reason: String) -> bool {
-        tracing::warn!(%reach, %by, reason, "a circuit breaker opens");
-        self.breakers.open(reach, Open { since: self.state.now, by, reason })
+        let open = Open { since: self.state.now, by, reason };
+        let opens = self.breakers.open(reach.clone(), open.clone());
+        if opens {
+            tracing::warn!(%reach, by = %open.by, open.reason, "a circuit breaker opens");
+        }
+        opens
     }
 
     /// Closes a breaker on a person's word; what it had been open for.
