@@ -5,6 +5,7 @@
 //! decided for.
 
 use ephor_events::{Commit, ReadError, StreamId, codec};
+use ephor_execution::gate::denied_report;
 use ephor_execution::{Answer, Ask, Gate, Report, ReportError};
 use ephor_governance::event::Event;
 use ephor_governance::fill::Pieces;
@@ -35,7 +36,10 @@ impl Gate for Governor {
             decided => decided,
         };
         match decided {
-            Ok(recorded) => answer(&recorded, qty),
+            Ok(recorded) => {
+                let is_denied = recorded.repeat && self.is_denied(&strategy, &order.id);
+                Answer { is_denied, ..answer(&recorded, qty) }
+            }
             Err(failure) => {
                 tracing::warn!(%strategy, %failure, "an order gets no decision and is blocked");
                 Answer::block(failure.reason(), qty)
@@ -90,6 +94,15 @@ impl Governor {
         self.ask(Request { strategy, command, at, trace, occurred_at: Some(at) })
     }
 
+    /// Whether it stands in the log that an engine denied this order; also where the log cannot say.
+    fn is_denied(&self, strategy: &StrategyId, order: &SourceId) -> bool {
+        let (stream, report) = (StreamId::new(strategy.as_str()), denied_report(order));
+        let found = self.reader().find(&stream, KeyKind::Report as u8, report.as_str());
+        found
+            .inspect_err(|error| tracing::error!(%error, "a recorded report cannot be looked for"))
+            .map_or(true, |found| found.is_some())
+    }
+
     /// What was recorded last on an order's id.
     fn decision_on(&self, strategy: &StrategyId, order: &SourceId) -> Result<Option<Commit>, ReadError> {
         self.reader().find(&StreamId::new(strategy.as_str()), KeyKind::Order as u8, order.as_str())
@@ -122,5 +135,6 @@ fn answer(recorded: &Recorded, asked: Amount) -> Answer {
         qty: decision.order.qty,
         seq: Some(recorded.seq.0),
         repeat: recorded.repeat,
+        is_denied: false,
     }
 }

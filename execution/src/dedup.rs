@@ -15,16 +15,17 @@ const REMEMBERED: usize = 4_096;
 
 /// The stage between sizing and governance.
 pub trait Dedup {
-    /// Whether this is a new wish. One that is gets remembered with [`Dedup::wished`], once it is an order.
+    /// Whether this is a new wish. One that is gets remembered with [`Dedup::wished`], once it is an order or may be one.
     ///
     /// # Errors
     /// [`Refusal::DuplicateId`] and [`Refusal::DuplicateContent`].
     fn check(&self, signal: &TradeSignal) -> Result<(), Refusal>;
 
-    /// Remembers a wish that became an order; one that comes again is remembered once.
+    /// Remembers a wish that became an order, or of which nobody knows; one that comes again is remembered once, and its
+    /// own id passes until it is marked as sent.
     fn wished(&mut self, signal: &TradeSignal);
 
-    /// Marks an id as an order that has been sent.
+    /// Marks an id as an order that has been sent, or denied for good.
     fn sent(&mut self, id: SourceId);
 
     /// What it has to find again after a restart; `None` where that is nothing. Ids come again from the venues.
@@ -65,7 +66,8 @@ impl Dedup for Window {
         }
         let near =
             |other: &&TradeSignal| signal.at.nanos().saturating_sub(other.at.nanos()).saturating_abs() < self.nanos;
-        let first = self.wishes.iter().filter(near).find(|other| is_same_wish(other, signal));
+        let other = self.wishes.iter().filter(|wish| wish.id != signal.id);
+        let first = other.filter(near).find(|other| is_same_wish(other, signal));
         first.map_or(Ok(()), |first| {
             Err(Refusal::DuplicateContent { first: first.id.clone(), window_nanos: self.nanos })
         })
@@ -80,7 +82,6 @@ impl Dedup for Window {
             }
             self.wishes.push_back(signal.clone());
         }
-        self.sent(signal.id.clone());
     }
 
     fn sent(&mut self, id: SourceId) {

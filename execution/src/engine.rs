@@ -63,12 +63,6 @@ pub enum EngineError {
     /// Governance cannot record what happened.
     #[error("report to governance failed")]
     Report(#[from] ReportError),
-    /// A fill in something nobody has given the terms of.
-    #[error("{instrument} was filled, and its terms are not known")]
-    InstrumentUnknown {
-        /// What.
-        instrument: InstrumentId,
-    },
     /// A venue tells less than it had told when the engine's state was taken: it is not the same venue, or not the
     /// same state.
     #[error("the {} venue tells {told} executions, and {known} of it were known before", lane.as_str())]
@@ -89,7 +83,7 @@ impl EngineError {
         match self {
             Self::Venue { source, .. } => source.is_retryable(),
             Self::Report(error) => error.is_retryable(),
-            Self::InstrumentUnknown { .. } | Self::HistoryShort { .. } => false,
+            Self::HistoryShort { .. } => false,
         }
     }
 }
@@ -113,8 +107,6 @@ pub struct ExecutionEngine<G, L, P> {
     unjudged: Vec<(Lane, Execution)>,
     /// Orders that were sent, by this engine or one before it.
     sent: BTreeSet<SourceId>,
-    /// Exits of which nobody knows whether the venue has them.
-    doubtful: BTreeMap<SourceId, Working>,
     /// Fills of orders that nobody sent.
     orphans: Vec<Orphan>,
     /// Reports that could not be recorded yet, in order.
@@ -127,8 +119,12 @@ struct Folded {
     now: Timestamp,
     instruments: Instruments,
     prices: Prices,
+    /// When they were the last.
+    priced_at: BTreeMap<InstrumentId, Timestamp>,
     positions: Positions,
     working: BTreeMap<SourceId, Working>,
+    /// Orders of which nobody knows whether the venue has them.
+    doubtful: BTreeMap<SourceId, Working>,
 }
 
 impl Folded {
@@ -139,7 +135,18 @@ impl Folded {
             prices: &self.prices,
             positions: &self.positions,
             working: &self.working,
+            doubtful: &self.doubtful,
         }
+    }
+
+    /// Takes a price for the last one; `false` where a later one is known.
+    fn take_price(&mut self, instrument: &InstrumentId, price: Amount, at: Timestamp) -> bool {
+        if self.priced_at.get(instrument).is_some_and(|known| at < *known) {
+            return false;
+        }
+        self.prices.insert(instrument.clone(), price);
+        self.priced_at.insert(instrument.clone(), at);
+        true
     }
 }
 
@@ -156,8 +163,10 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
                 now: Timestamp::from_nanos(i64::MIN),
                 instruments: Instruments::new(),
                 prices: Prices::new(),
+                priced_at: BTreeMap::new(),
                 positions: Positions::default(),
                 working: BTreeMap::new(),
+                doubtful: BTreeMap::new(),
             },
             breakers: Breakers::default(),
             is_caught_up: false,
@@ -165,7 +174,6 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
             judged: BTreeMap::new(),
             unjudged: Vec::new(),
             sent: BTreeSet::new(),
-            doubtful: BTreeMap::new(),
             orphans: Vec::new(),
             pending: VecDeque::new(),
             refused: Vec::new(),
@@ -235,6 +243,8 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
     /// Closes a breaker on a person's word; what it had been open for.
     pub fn close_breaker(&mut self, reach: &Reach, by: &Actor) -> Option<Open> {
         tracing::warn!(%reach, %by, "a circuit breaker is closed");
+        let seen = self.state.seen();
+        self.stages.post_trade.iter_mut().for_each(|check| check.closed(reach, &seen));
         self.breakers.close(reach)
     }
 
@@ -249,7 +259,8 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
     /// [`VenueError`].
     pub fn cancel(&mut self, id: &SourceId) -> Result<(), VenueError> {
         let at = self.state.now;
-        let working = self.state.working.get(id).ok_or_else(|| VenueError::NotOpen { id: id.clone() })?;
+        let known = self.state.working.get(id).or_else(|| self.state.doubtful.get(id));
+        let working = known.ok_or_else(|| VenueError::NotOpen { id: id.clone() })?;
         let lane = working.lane;
         self.venue_mut(lane).cancel(id, at)
     }

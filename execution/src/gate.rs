@@ -46,6 +46,27 @@ pub struct Answer {
     pub seq: Option<u64>,
     /// Whether it had been recorded before.
     pub repeat: bool,
+    /// Whether the engine's own risk checks denied the order then: that was the end of it.
+    pub is_denied: bool,
+}
+
+/// The word for an order that governance let go and the engine's own risk checks did not.
+pub(crate) const DENIED: &str = "denied";
+
+/// The id of the report that an order came to such an end.
+pub(crate) fn report_id(order: &SourceId, word: &str) -> SourceId {
+    SourceId::recorded(format!("{order}/{word}").into())
+}
+
+/// The id of the report that an order was denied: where it is recorded, the order is over.
+///
+/// ```
+/// let order = "o-1".parse().unwrap();
+/// assert_eq!(ephor_execution::gate::denied_report(&order).as_str(), "o-1/denied");
+/// ```
+#[must_use]
+pub fn denied_report(order: &SourceId) -> SourceId {
+    report_id(order, DENIED)
 }
 
 impl Answer {
@@ -60,6 +81,7 @@ impl Answer {
             qty,
             seq: None,
             repeat: false,
+            is_denied: false,
         }
     }
 
@@ -172,6 +194,7 @@ impl Gate for Disabled {
             qty: ask.order.qty,
             seq: None,
             repeat: false,
+            is_denied: false,
         }
     }
 

@@ -3,7 +3,7 @@
 //! Only cash and quantities are kept, so that nothing is ever rounded: what a strategy is worth is its cash and what
 //! it holds at the last prices. The sum of its fills is its position.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ephor_governance::ids::{InstrumentId, StrategyId};
 use ephor_governance::order::Side;
@@ -142,6 +142,12 @@ impl Positions {
         self.all().filter(|(of, ..)| *of == lane).try_fold(Amount::ZERO, |sum, (_, _, instrument, qty)| {
             Some(sum.plus(instruments.get(instrument)?.value(qty, *prices.get(instrument)?)))
         })
+    }
+
+    /// Strategies that have had fills, whatever they were given.
+    #[must_use]
+    pub fn traded(&self) -> BTreeSet<&StrategyId> {
+        self.accounts.keys().map(|(_, strategy)| strategy).collect()
     }
 
     /// Strategies that were given something to trade with.

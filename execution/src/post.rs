@@ -47,6 +47,9 @@ pub trait PostTrade {
         Vec::new()
     }
 
+    /// A person has closed a breaker: what it was opened for has been looked at.
+    fn closed(&mut self, _reach: &Reach, _seen: &Seen<'_>) {}
+
     /// What it has to find again after a restart; `None` where that is nothing. The name is its own among the checks of
     /// the list; of several checks with one name, the first finds what the first kept.
     fn kept(&self) -> Option<Kept> {
@@ -109,6 +112,15 @@ impl PostTrade for DrawdownMonitor {
 
     fn after_price(&mut self, seen: &Seen<'_>) -> Vec<Consequence> {
         self.look(seen)
+    }
+
+    /// Falls count anew from where it stands.
+    fn closed(&mut self, reach: &Reach, seen: &Seen<'_>) {
+        let Reach::Strategy(strategy) = reach else { return };
+        if let Some(equity) = seen.positions.equity(strategy, seen.prices, seen.instruments) {
+            self.peaks.insert(strategy.clone(), equity);
+        }
+        self.killed.remove(strategy);
     }
 
     fn kept(&self) -> Option<Kept> {
@@ -205,8 +217,11 @@ impl LossBreaker {
 
     fn look(&mut self, seen: &Seen<'_>) -> Vec<Consequence> {
         let made = |strategy| seen.positions.result(strategy, seen.prices, seen.instruments);
-        let all = seen.positions.strategies().map(made).try_fold(Amount::ZERO, |sum, made| Some(sum.plus(made?)));
-        let Some(all) = all else { return Vec::new() };
+        let mut all = seen.positions.traded().into_iter().map(made);
+        let Some(all) = all.try_fold(Amount::ZERO, |sum, made| Some(sum.plus(made?))) else {
+            let reason = "what is held cannot be valued".to_owned();
+            return vec![Consequence::Break { reach: Reach::All, reason }];
+        };
         let lost = self.from.minus(all);
         if lost <= self.max {
             return Vec::new();
@@ -225,6 +240,7 @@ impl PostTrade for LossBreaker {
     fn after_price(&mut self, seen: &Seen<'_>) -> Vec<Consequence> {
         self.look(seen)
     }
+
     fn kept(&self) -> Option<Kept> {
         Some(Kept { check: "loss", state: json!({ "from": self.from }) })
     }

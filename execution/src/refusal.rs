@@ -46,6 +46,8 @@ pub enum Refusal {
     },
     /// This id has been an order before.
     DuplicateId,
+    /// The engine's own risk checks denied this order before, and that was the end of it.
+    DeniedBefore,
     /// The same wish under another id, a moment ago.
     DuplicateContent {
         /// The id it had.
@@ -155,6 +157,7 @@ impl Refusal {
             Self::SizingHistoryShort { .. } => "SIZING_HISTORY_SHORT",
             Self::NotCaughtUp { .. } => "EXECUTION_NOT_CAUGHT_UP",
             Self::DuplicateId => "DEDUP_ORDER_ID",
+            Self::DeniedBefore => "EXECUTION_DENIED_BEFORE",
             Self::DuplicateContent { .. } => "DEDUP_CONTENT",
             Self::Governance { reason } => reason.as_ref().map_or("GOVERNANCE_REFUSED", Reason::code),
             Self::BelowMinimum { .. } => "EXECUTION_BELOW_MINIMUM",

@@ -54,7 +54,7 @@ fn reference(order: &VenueOrder, seen: &Seen<'_>) -> Result<Amount, Refusal> {
 /// What an order is worth: at its own price where that is the worse one.
 fn value(order: &VenueOrder, seen: &Seen<'_>) -> Result<Amount, Refusal> {
     let last = reference(order, seen)?;
-    let price = order.kind.price().map_or(last, |own| own.max(last));
+    let price = order.kind.price().map_or(last.abs(), |own| own.abs().max(last.abs()));
     let unknown = || Refusal::InstrumentUnknown { instrument: order.instrument.clone() };
     Ok(seen.instruments.get(&order.instrument).ok_or_else(unknown)?.value(order.qty, price))
 }
@@ -118,7 +118,8 @@ impl PreTrade for ExposureLimits {
     fn check(&mut self, order: &VenueOrder, lane: Lane, seen: &Seen<'_>) -> Result<(), Refusal> {
         let added = value(order, seen)?;
         let under_way = |same: &dyn Fn(&VenueOrder) -> bool| {
-            seen.working.values().filter(|w| w.lane == lane && !w.order.reduce_only && same(&w.order)).try_fold(
+            let others = seen.working.values().chain(seen.doubtful.values()).filter(|it| it.order.id != order.id);
+            others.filter(|it| it.lane == lane && !it.order.reduce_only && same(&it.order)).try_fold(
                 Amount::ZERO,
                 |sum, working| {
                     let left = VenueOrder { qty: working.left, ..working.order.clone() };

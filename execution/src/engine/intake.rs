@@ -16,6 +16,9 @@ use crate::reconcile::Orphan;
 use crate::seen::Working;
 use crate::venue::{Execution, Venue, What};
 
+/// How many refused reports are kept, the last ones.
+const REFUSED_MAX: usize = 1_000;
+
 impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
     /// Takes note of a price, and does what the post-trade checks ask for; they are asked when everything has been
     /// taken in that venues had done when the engine started.
@@ -29,9 +32,12 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
         at: Timestamp,
     ) -> Result<(), EngineError> {
         self.state.now = self.state.now.max(at);
-        self.state.prices.insert(instrument.clone(), price);
-        self.stages.sizer.price(instrument, price);
-        if self.is_caught_up {
+        // One that is older than the last says nothing of now.
+        let is_newest = self.state.take_price(instrument, price, at);
+        if is_newest {
+            self.stages.sizer.price(instrument, price);
+        }
+        if is_newest && self.is_caught_up {
             let seen = self.state.seen();
             let asked: Vec<_> = self.stages.post_trade.iter_mut().flat_map(|check| check.after_price(&seen)).collect();
             for consequence in asked {
@@ -69,9 +75,9 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
             Ok(None) => Some(id.clone()),
             Ok(Some(_)) | Err(_) => None,
         };
-        let never: Vec<_> = self.doubtful.iter().filter_map(never).collect();
+        let never: Vec<_> = self.state.doubtful.iter().filter_map(never).collect();
         for id in never {
-            self.doubtful.remove(&id);
+            self.state.doubtful.remove(&id);
         }
         self.flush().await
     }
@@ -104,15 +110,12 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
     async fn take(&mut self, lane: Lane, execution: &Execution) -> Result<(), EngineError> {
         self.state.now = self.state.now.max(execution.at);
         let instrument = self.state.instruments.get(&execution.instrument).cloned();
-        if matches!(execution.what, What::Filled(_)) && instrument.is_none() {
-            return Err(EngineError::InstrumentUnknown { instrument: execution.instrument.clone() });
-        }
         let was_sent = self.was_sent(lane, execution)?;
         if let Some(report) = self.report_of(lane, execution) {
             self.report(report).await?;
         }
         self.stages.dedup.sent(execution.order_id.clone());
-        self.doubtful.remove(&execution.order_id);
+        self.state.doubtful.remove(&execution.order_id);
         self.count(lane, execution, instrument.as_ref())?;
         let place = self.cursors.entry(lane).or_default();
         let is_followed = *place < self.judged.get(&lane).copied().unwrap_or_default();
@@ -194,6 +197,10 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
             What::Filled(filled) => {
                 if let Some(terms) = terms {
                     self.state.positions.fill(lane, &execution.strategy, terms, filled);
+                    // What it was filled at is what it is worth now: results are not measured by a price before it.
+                    self.state.take_price(&execution.instrument, filled.price, execution.at);
+                } else {
+                    self.leave_uncounted(execution);
                 }
                 if let Some(working) = self.state.working.get_mut(id) {
                     working.left = working.left.minus(filled.qty);
@@ -207,6 +214,15 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
             }
         }
         Ok(())
+    }
+
+    /// A fill in something whose terms nobody has given: it cannot be counted, and holds up nothing but what it is of.
+    fn leave_uncounted(&mut self, execution: &Execution) {
+        let Execution { strategy, instrument, order_id, .. } = execution;
+        tracing::error!(?execution, "a fill in an instrument whose terms are not known");
+        let reason = format!("{instrument} was filled under {order_id}, and its terms are not known");
+        self.open_breaker(Reach::Instrument(instrument.clone()), self.stages.by.clone(), reason.clone());
+        self.open_breaker(Reach::Strategy(strategy.clone()), self.stages.by.clone(), reason);
     }
 
     /// What governance is told of an execution.
@@ -243,13 +259,22 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
         }
     }
 
-    /// Reports; what a rule refuses is kept to be looked at, and holds up nothing.
+    /// Reports; what a rule refuses is kept to be looked at, and holds up nothing. Of a fill that is refused the strategy
+    /// is stopped.
     async fn report(&mut self, report: Report) -> Result<(), EngineError> {
         let Some(gate) = self.gate.as_ref().filter(|gate| !gate.is_off()) else { return Ok(()) };
         match gate.report(report.clone()).await {
             Ok(()) => Ok(()),
             Err(ReportError::Refused { problem }) => {
                 tracing::error!(?report, problem, "governance does not take a report");
+                if let Report::Fill { strategy, fill, .. } = &report {
+                    // What governance does not see it cannot govern.
+                    let reason = format!("governance does not take the fill {}: {problem}", fill.id);
+                    self.open_breaker(Reach::Strategy(strategy.clone()), self.stages.by.clone(), reason);
+                }
+                if self.refused.len() == REFUSED_MAX {
+                    self.refused.remove(0);
+                }
                 self.refused.push((report, problem));
                 Ok(())
             }

@@ -6,7 +6,7 @@ use ephor_governance::order::{Intent, Order, OrderReport, OrderStatus};
 use ephor_governance::units::{Amount, Multiplier};
 
 use super::{EngineError, ExecutionEngine};
-use crate::gate::{Answer, Ask, Gate, Report};
+use crate::gate::{Answer, Ask, DENIED, Gate, Report, report_id};
 use crate::order::{TradeSignal, VenueOrder};
 use crate::outcome::{Outcome, Refused, Stage, Submitted};
 use crate::positions::Lane;
@@ -50,14 +50,15 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
         let refusal = match self.venue_mut(lane).submit(&order, at) {
             Ok(()) => {
                 self.stages.dedup.wished(signal);
-                self.doubtful.remove(&order.id);
+                self.stages.dedup.sent(order.id.clone());
+                self.state.doubtful.remove(&order.id);
                 self.state.working.insert(order.id.clone(), working);
                 return Outcome::Submitted(Box::new(Submitted { order, lane, asked, answer, flags }));
             }
             Err(VenueError::Unreachable { problem }) => {
-                if order.reduce_only {
-                    self.doubtful.insert(order.id.clone(), working);
-                }
+                // It may be there: limits count it, and the same wish under another id is the same.
+                self.stages.dedup.wished(signal);
+                self.state.doubtful.insert(order.id.clone(), working);
                 Refusal::VenueUnreachable { problem }
             }
             // Sent before a crash, and nothing has been heard of it yet: what was sent then is the order.
@@ -108,6 +109,10 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
         };
         let asked = wanted.qty;
         let answer = gate.check(ask).await;
+        if answer.is_denied && !wanted.reduce_only {
+            let refusal = Refusal::DeniedBefore;
+            return Err(Box::new(Refused { stage: Stage::Risk, refusal, order: None, answer: Some(answer) }));
+        }
         let (order, lane) = match self.allowed(wanted, held_in, &answer) {
             Ok(allowed) => allowed,
             Err(refusal) => {
@@ -157,7 +162,7 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
                 let VenueOrder { strategy: whose, instrument: what, side: way, reduce_only, .. } = &it.order;
                 it.lane == lane && *reduce_only && whose == strategy && what == instrument && way == side
             };
-            let exits = self.state.working.values().chain(self.doubtful.values()).filter(same);
+            let exits = self.state.working.values().chain(self.state.doubtful.values()).filter(same);
             let others = exits.filter(|it| it.order.id != *id);
             let under_way = others.fold(Amount::ZERO, |sum, it| sum.plus(it.left));
             let left = held.minus(under_way);
@@ -176,6 +181,11 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
     fn asked(&self, order: &VenueOrder, held_in: Option<Lane>) -> Order {
         let last = self.state.prices.get(&order.instrument).copied();
         let lane = held_in.unwrap_or(Lane::Live);
+        let terms = self.state.instruments.get(&order.instrument);
+        // What governance cannot reckon itself: it sees neither the market beside the order's own price nor the terms.
+        let own = order.kind.price().or(terms.filter(|terms| terms.multiplier != Amount::ONE).and(last));
+        let dearer = own.map(|own| last.map_or(own.abs(), |last| own.abs().max(last.abs())));
+        let notional = terms.zip(dearer).map(|(terms, price)| terms.value(order.qty, price));
         Order {
             id: order.id.clone(),
             instrument: order.instrument.clone(),
@@ -183,8 +193,8 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
             side: order.side,
             qty: order.qty,
             price: order.kind.price().or(last),
-            notional: None,
-            currency: self.state.instruments.get(&order.instrument).map(|instrument| instrument.currency.clone()),
+            notional,
+            currency: terms.map(|terms| terms.currency.clone()),
             reduce_only: order.reduce_only,
             leverage: None,
             position_qty: Some(self.state.positions.of(lane, &order.strategy, &order.instrument)),
@@ -216,8 +226,10 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
             return Err(refused());
         }
         let qty = if share.is_one() { decided } else { scaled(decided, share) };
-        if wanted.reduce_only && qty == wanted.qty {
-            return Ok((wanted, lane));
+        if wanted.reduce_only {
+            // Not held to what an order has to be: what is left of a position is as small as it is.
+            let some = qty.is_positive().then_some((VenueOrder { qty, ..wanted }, lane));
+            return some.ok_or(Refusal::NothingToReduce);
         }
         let unknown = || Refusal::InstrumentUnknown { instrument: wanted.instrument.clone() };
         let instrument = self.state.instruments.get(&wanted.instrument).ok_or_else(unknown)?;
@@ -245,12 +257,14 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
             Ok(()) => Ok(Passed { order, lane, asked, answer, flags: Vec::new() }),
             Err(refusal) => {
                 self.note_denied(&order, &refusal);
+                self.stages.dedup.sent(order.id.clone());
                 Err(Box::new(Refused { stage: Stage::Risk, refusal, order: Some(order), answer }))
             }
         }
     }
 
-    /// Governance let it go and it did not go: that is to stand beside the decision.
+    /// Governance let it go and it did not go: that stands beside the decision, and is the end of this order. What has
+    /// changed since, nobody asked about.
     fn note_denied(&mut self, order: &VenueOrder, refusal: &Refusal) {
         let report = self.order_report(&order.id, &order.instrument, OrderStatus::Denied, Some(refusal.code()));
         self.pending.push_back(Report::Order {
@@ -268,17 +282,15 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
         status: OrderStatus,
         reason: Option<&str>,
     ) -> OrderReport {
-        let (word, at) = match status {
-            OrderStatus::Filled => ("filled", None),
-            OrderStatus::Rejected => ("rejected", None),
-            // May be denied more than once: each time at another moment.
-            OrderStatus::Denied => ("denied", Some(self.state.now.nanos())),
-            OrderStatus::Canceled => ("canceled", None),
-            OrderStatus::Expired => ("expired", None),
+        let word = match status {
+            OrderStatus::Filled => "filled",
+            OrderStatus::Rejected => "rejected",
+            OrderStatus::Denied => DENIED,
+            OrderStatus::Canceled => "canceled",
+            OrderStatus::Expired => "expired",
         };
-        let id = at.map_or_else(|| format!("{order}/{word}"), |at| format!("{order}/{word}/{at}"));
         OrderReport {
-            id: SourceId::recorded(id.into()),
+            id: report_id(order, word),
             instrument: instrument.clone(),
             order_id: Some(order.clone()),
             status,

@@ -66,6 +66,7 @@ impl Gate for Says {
             qty: ask.order.qty,
             seq: Some(1),
             repeat: false,
+            is_denied: false,
         }
     }
 

@@ -5,6 +5,7 @@
 mod after;
 mod again;
 mod exits;
+mod guards;
 mod house;
 mod orphans;
 mod promises;

@@ -135,7 +135,10 @@ fn a_breaker_stops_what_it_covers_until_a_person_closes_it() {
         assert_eq!(code(&send(&mut engine, &stops)), ("risk", "RISK_BREAKER_OPEN"));
         assert_eq!(qty(&send(&mut engine, &passes)), 5.into());
         assert_eq!(engine.close_breaker(&reach, &alice()).unwrap().reason, "test");
-        assert_eq!(qty(&send(&mut engine, &stops)), 5.into(), "{reach}");
+        // What was denied stays so: nobody has asked whether it is still wanted.
+        assert_eq!(code(&send(&mut engine, &stops)), ("deduplication", "DEDUP_ORDER_ID"));
+        let id = format!("{}-later", stops.id).parse().unwrap();
+        assert_eq!(qty(&send(&mut engine, &TradeSignal { id, ..stops })), 5.into(), "{reach}");
     }
     engine.open_breaker(Reach::All, alice(), "test".to_owned());
     assert_eq!(code(&send(&mut engine, &entry("a-1"))), ("risk", "RISK_BREAKER_OPEN"));
