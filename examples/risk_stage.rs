@@ -5,6 +5,7 @@
 
 use std::error::Error;
 
+use ephor_execution::dedup::Window;
 use ephor_execution::engine::{ExecutionEngine, Stages};
 use ephor_execution::gate::Disabled;
 use ephor_execution::instrument::Instrument;
@@ -42,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let venue = || PaperVenue::new(Terms::default(), [instrument.clone()]);
     let stages = Stages {
         sizer: Box::new(PortfolioSizing::new(Base::Fixed { qty: 100.into() })),
-        dedup_window_nanos: 0,
+        dedup: Box::new(Window::new(0)),
         pre_trade: vec![Box::new(OneAtATime { orders_max: 1 })],
         post_trade: Vec::new(),
         netting: Netting::Fifo,

@@ -132,6 +132,42 @@ fn a_run_that_is_killed_half_way_goes_on_and_ends_with_the_same_log() {
     }
 }
 
+/// The log says nothing of breakers, and nothing is stored beside it: the next run has to come to them again.
+#[test]
+fn a_breaker_that_was_open_when_a_run_was_killed_is_open_in_the_next() {
+    let settings = |desk: &Desk| {
+        let beside = shipped("paper");
+        let text = std::fs::read_to_string(config()).unwrap();
+        let text = text.replace("[paper.risk]", "[paper.risk]\ndrawdown_max = 0.005");
+        let text = text.replace("\"../bars", &format!("\"{}/../bars", beside.display()));
+        let text = text.replace("\"policy.toml", &format!("\"{}/policy.toml", beside.display()));
+        desk.write("careful.toml", text).to_str().unwrap().to_owned()
+    };
+    let denied = |desk: &Desk| {
+        let told = desk.run(&["events", "--type", "OrderReported", "--json"]).ended(0).out;
+        told.lines().filter(|line| line.contains("RISK_BREAKER_OPEN")).count()
+    };
+    let whole = Desk::new();
+    let undisturbed = whole.run(&["--config", &settings(&whole), "paper", "--json"]).ended(0).json();
+    let desk = Desk::new();
+    let careful = settings(&desk);
+    let mut stopped = 0;
+    for round in 1..=6 {
+        let mut run = desk.program(&["--config", &careful, "paper", "--speed", "3000"]);
+        let mut child = run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(round * 230));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        stopped += u32::from(denied(&desk) > 0 && denied(&desk) < denied(&whole));
+    }
+    assert!(stopped > 0, "no run was killed between two orders that a breaker stops");
+    let ended = desk.run(&["--config", &careful, "paper", "--json"]).ended(0).json();
+    for same in ["head_seq", "head_hash", "strategies", "changes"] {
+        assert_eq!(ended[same], undisturbed[same], "{same}");
+    }
+    assert_eq!(ended["paper"]["ended"], undisturbed["paper"]["ended"]);
+}
+
 #[test]
 #[cfg(unix)]
 fn a_run_that_is_asked_to_stop_says_where_and_the_next_goes_on() {

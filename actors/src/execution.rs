@@ -4,12 +4,14 @@
 //! moved, the position is another. What was decided on the order's id counts then, with the quantity that it was
 //! decided for.
 
-use ephor_events::{StreamId, codec};
+use ephor_events::{Commit, ReadError, StreamId, codec};
+use ephor_execution::gate::denied_report;
 use ephor_execution::{Answer, Ask, Gate, Report, ReportError};
 use ephor_governance::event::Event;
 use ephor_governance::fill::Pieces;
-use ephor_governance::ids::StrategyId;
+use ephor_governance::ids::{SourceId, StrategyId};
 use ephor_governance::order::Order;
+use ephor_governance::record::KeyKind;
 use ephor_governance::rejection::Rejection;
 use ephor_governance::strategy::Command;
 use ephor_governance::system;
@@ -34,12 +36,23 @@ impl Gate for Governor {
             decided => decided,
         };
         match decided {
-            Ok(recorded) => answer(&recorded, qty),
+            Ok(recorded) => {
+                let is_denied = recorded.repeat && self.is_denied(&strategy, &order.id);
+                Answer { is_denied, ..answer(&recorded, qty) }
+            }
             Err(failure) => {
                 tracing::warn!(%strategy, %failure, "an order gets no decision and is blocked");
                 Answer::block(failure.reason(), qty)
             }
         }
+    }
+
+    fn has_decided(&self, strategy: &StrategyId, order: &SourceId) -> Option<bool> {
+        let found = self.decision_on(strategy, order);
+        found
+            .inspect_err(|error| tracing::error!(%error, "a recorded decision cannot be looked for"))
+            .ok()
+            .map(|it| it.is_some())
     }
 
     async fn report(&self, report: Report) -> Result<(), ReportError> {
@@ -81,10 +94,23 @@ impl Governor {
         self.ask(Request { strategy, command, at, trace, occurred_at: Some(at) })
     }
 
+    /// Whether it stands in the log that an engine denied this order; also where the log cannot say.
+    fn is_denied(&self, strategy: &StrategyId, order: &SourceId) -> bool {
+        let (stream, report) = (StreamId::new(strategy.as_str()), denied_report(order));
+        let found = self.reader().find(&stream, KeyKind::Report as u8, report.as_str());
+        found
+            .inspect_err(|error| tracing::error!(%error, "a recorded report cannot be looked for"))
+            .map_or(true, |found| found.is_some())
+    }
+
+    /// What was recorded last on an order's id.
+    fn decision_on(&self, strategy: &StrategyId, order: &SourceId) -> Result<Option<Commit>, ReadError> {
+        self.reader().find(&StreamId::new(strategy.as_str()), KeyKind::Order as u8, order.as_str())
+    }
+
     /// The order that was decided on under this one's id, where it is the same wish in another size or setting.
     fn decided_on(&self, strategy: &StrategyId, order: &Order) -> Option<Order> {
-        let (kind, id) = Command::CheckOrder { order: order.clone(), attempt: 0 }.key()?;
-        let found = self.reader().find(&StreamId::new(strategy.as_str()), kind as u8, &id);
+        let found = self.decision_on(strategy, &order.id);
         let commit =
             found.inspect_err(|error| tracing::error!(%error, "a recorded decision cannot be read")).ok()??;
         let events = codec::decode_commit(&commit).ok()?;
@@ -109,5 +135,6 @@ fn answer(recorded: &Recorded, asked: Amount) -> Answer {
         qty: decision.order.qty,
         seq: Some(recorded.seq.0),
         repeat: recorded.repeat,
+        is_denied: false,
     }
 }

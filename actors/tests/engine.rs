@@ -6,28 +6,32 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it stands")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use ephor_actors::{Config, Governor, Request, Threads};
-use ephor_events::{EventLog, Head, Options};
+use ephor_events::{EventLog, Head, Options, Reader, StreamId, codec};
+use ephor_execution::dedup::Window;
 use ephor_execution::engine::{ExecutionEngine, Stages};
 use ephor_execution::instrument::Instrument;
-use ephor_execution::order::{Kind, TradeSignal};
+use ephor_execution::order::{Kind, TradeSignal, VenueOrder};
 use ephor_execution::outcome::Outcome;
 use ephor_execution::paper::{PaperVenue, Terms};
 use ephor_execution::positions::Lane;
 use ephor_execution::post::DrawdownMonitor;
+use ephor_execution::reconcile::{Finding, Orphan};
 use ephor_execution::refusal::Refusal;
 use ephor_execution::seen::Seen;
 use ephor_execution::sizing::Sizer;
-use ephor_execution::venue::{Execution, Venue, What};
+use ephor_execution::state::State;
+use ephor_execution::venue::{Execution, Holding, Known, Venue, VenueError, What};
 use ephor_execution::{Answer, Ask, Gate, Report, ReportError};
-use ephor_governance::event::{Registration, Scope};
+use ephor_governance::event::{Event, Registration, Scope};
 use ephor_governance::fill::Netting;
-use ephor_governance::ids::{InstrumentId, StrategyId};
+use ephor_governance::ids::{InstrumentId, SourceId, StrategyId};
 use ephor_governance::maturity::Level;
 use ephor_governance::order::{Intent, Order, Side};
+use ephor_governance::record::KeyKind;
 use ephor_governance::strategy::Command;
 use ephor_governance::system;
 use ephor_governance::units::{Amount, Multiplier, Timestamp};
@@ -44,8 +48,6 @@ enum Point {
     AfterReport,
 }
 
-const POINTS: [Point; 5] =
-    [Point::BeforeGate, Point::AfterGate, Point::AfterSubmission, Point::AfterFill, Point::AfterReport];
 const STEPS: i64 = 10;
 
 /// The governor, and the end of the process on the way to it or back.
@@ -77,6 +79,10 @@ impl Gate for Mortal {
         self.pass(Point::AfterReport).await;
         told
     }
+
+    fn has_decided(&self, strategy: &StrategyId, order: &SourceId) -> Option<bool> {
+        self.governor.has_decided(strategy, order)
+    }
 }
 
 struct Always(Amount);
@@ -87,8 +93,47 @@ impl Sizer for Always {
     }
 }
 
+/// A venue that takes no order on trust: it opens the log beside its writer, and looks for what was decided.
+#[derive(Clone)]
+struct Witness {
+    venue: PaperVenue,
+    dir: PathBuf,
+    /// Each order that it was handed, however often: its quantity, and that of its decision in the log at that moment.
+    handed: Vec<(SourceId, Amount, Option<Amount>)>,
+}
+
+impl Venue for Witness {
+    fn submit(&mut self, order: &VenueOrder, at: Timestamp) -> Result<(), VenueError> {
+        let log = Reader::open_shared(&self.dir, &mut |_| {}).unwrap();
+        let stream = StreamId::new(order.strategy.as_str());
+        let commit = log.find(&stream, KeyKind::Order as u8, order.id.as_str()).unwrap();
+        let events = commit.map(|commit| codec::decode_commit(&commit).unwrap()).unwrap_or_default();
+        let decision = events.iter().find_map(Event::decision).filter(|decision| decision.order.id == order.id);
+        self.handed.push((order.id.clone(), order.qty, decision.map(|decision| decision.order.qty)));
+        self.venue.submit(order, at)
+    }
+
+    fn cancel(&mut self, id: &SourceId, at: Timestamp) -> Result<(), VenueError> {
+        self.venue.cancel(id, at)
+    }
+
+    fn order(&self, id: &SourceId) -> Result<Option<Known>, VenueError> {
+        self.venue.order(id)
+    }
+
+    fn executions_since(&self, cursor: u64) -> Result<Vec<Execution>, VenueError> {
+        self.venue.executions_since(cursor)
+    }
+
+    fn holdings(&self) -> Result<Vec<Holding>, VenueError> {
+        self.venue.holdings()
+    }
+}
+
 struct House {
-    engine: ExecutionEngine<Mortal, PaperVenue, PaperVenue>,
+    engine: ExecutionEngine<Mortal, Witness, Witness>,
+    /// The engine's state as its host has kept it.
+    kept: String,
     governor: Governor,
     threads: Threads,
     dies: Arc<Mutex<Option<Point>>>,
@@ -103,37 +148,47 @@ fn abc() -> InstrumentId {
     "ABC".parse().unwrap()
 }
 
-fn venues() -> (PaperVenue, PaperVenue) {
+fn venues(dir: &Path) -> (Witness, Witness) {
     // Half of all fills leave a part to the next price, so that an order has more than one fill.
     let terms = Terms { seed: 7, partial: Amount::new(5, 1), fee_fixed: Amount::ONE, ..Terms::default() };
-    (PaperVenue::new(terms.clone(), [instrument()]), PaperVenue::new(terms, [instrument()]))
+    let venue = || PaperVenue::new(terms.clone(), [instrument()]);
+    let witness = |venue| Witness { venue, dir: dir.to_owned(), handed: Vec::new() };
+    (witness(venue()), witness(venue()))
+}
+
+fn stages() -> Stages {
+    Stages {
+        sizer: Box::new(Always(10.into())),
+        dedup: Box::new(Window::new(0)),
+        pre_trade: Vec::new(),
+        post_trade: vec![Box::new(DrawdownMonitor::new(Amount::new(5, 1), Some(Amount::new(5, 1))))],
+        netting: Netting::Fifo,
+        by: "engine".parse().unwrap(),
+    }
+}
+
+fn prepare<L: Venue, P: Venue>(engine: &mut ExecutionEngine<Mortal, L, P>) {
+    engine.list(instrument());
+    for name in ["alpha", "beta"] {
+        engine.fund(name.parse().unwrap(), 10_000.into());
+    }
 }
 
 impl House {
-    fn open(dir: &Path, (live, paper): (PaperVenue, PaperVenue)) -> Self {
+    fn open(dir: &Path, (live, paper): (Witness, Witness), kept: String) -> Self {
         let log = EventLog::open(dir, &Options::default(), &mut |_| {}).unwrap().0;
         let (governor, threads) = Governor::start(log, &Config::default()).unwrap();
         let (point, over): (Arc<Mutex<_>>, Arc<Notify>) = Default::default();
         let gate = Mortal { governor: governor.clone(), dies: point.clone(), died: over.clone() };
-        let stages = Stages {
-            sizer: Box::new(Always(10.into())),
-            dedup_window_nanos: 0,
-            pre_trade: Vec::new(),
-            post_trade: vec![Box::new(DrawdownMonitor::new(Amount::new(5, 1), Some(Amount::new(5, 1))))],
-            netting: Netting::Fifo,
-            by: "engine".parse().unwrap(),
-        };
-        let mut engine = ExecutionEngine::new(Some(gate), live, paper, stages);
-        engine.list(instrument());
-        for name in ["alpha", "beta"] {
-            engine.fund(name.parse().unwrap(), 10_000.into());
-        }
-        Self { engine, governor, threads, dies: point, died: over }
+        let state = State::from_json(&kept).unwrap();
+        let mut engine = ExecutionEngine::resume(Some(gate), live, paper, stages(), state).unwrap();
+        prepare(&mut engine);
+        Self { engine, kept, governor, threads, dies: point, died: over }
     }
 
     /// One strategy at the top of the ladder, one on paper.
     async fn begin(dir: &Path) -> Self {
-        let house = Self::open(dir, venues());
+        let house = Self::open(dir, venues(dir), first());
         for name in ["alpha", "beta"] {
             let registration = Registration {
                 id: name.parse().unwrap(),
@@ -157,15 +212,21 @@ impl House {
         self.governor.ask(Request { strategy, command, at: at(0), trace: "".into(), occurred_at: None }).await.unwrap();
     }
 
-    /// The process dies and is started again: only the log and the venues are what they were.
+    /// The host keeps what the next engine has to know.
+    fn keep(&mut self) {
+        self.kept = serde_json::to_string(&self.engine.state()).unwrap();
+    }
+
+    /// The process dies and is started again: only the log, the venues and what was kept are what they were.
     async fn again(self, dir: &Path, price: Amount, at: Timestamp) -> Self {
+        let kept = self.kept.clone();
         let venues = self.close().await.1;
-        let mut house = Self::open(dir, venues);
+        let mut house = Self::open(dir, venues, kept);
         house.engine.on_price(&abc(), price, at).await.unwrap();
         house
     }
 
-    async fn close(self) -> (Head, (PaperVenue, PaperVenue)) {
+    async fn close(self) -> (Head, (Witness, Witness)) {
         let head = self.governor.reader().head();
         let venues = self.engine.into_venues();
         self.governor.shutdown(self.threads).await.unwrap();
@@ -173,8 +234,8 @@ impl House {
     }
 
     async fn price(&mut self, price: Amount, at: Timestamp) {
-        self.engine.live().on_price(&abc(), price, at);
-        self.engine.paper().on_price(&abc(), price, at);
+        self.engine.live().venue.on_price(&abc(), price, at);
+        self.engine.paper().venue.on_price(&abc(), price, at);
         self.engine.on_price(&abc(), price, at).await.unwrap();
     }
 
@@ -186,6 +247,11 @@ impl House {
             outcome = self.engine.on_signal(signal) => Some(outcome),
         }
     }
+}
+
+/// The state of an engine that has done nothing.
+fn first() -> String {
+    serde_json::to_string(&State::default()).unwrap()
 }
 
 fn at(millis: i64) -> Timestamp {
@@ -219,8 +285,8 @@ fn price(step: i64) -> Amount {
 
 struct Told {
     head: Head,
-    live: Vec<Execution>,
-    paper: Vec<Execution>,
+    live: Witness,
+    paper: Witness,
     deaths: u32,
 }
 
@@ -237,15 +303,18 @@ async fn history(dir: &Path, death: Option<(i64, Point)>) -> Told {
         let mut outcome = house.signal(&wish).await;
         if outcome.is_none() || dies == Some(Point::AfterSubmission) {
             deaths += 1;
-            house = house.again(dir, price, now).await;
+            // What was decided counts, wherever the market is by now.
+            let moved = if dies == Some(Point::BeforeGate) { price } else { price.plus(7.into()) };
+            house = house.again(dir, moved, now).await;
             outcome = house.signal(&wish).await;
+            house.engine.on_price(&abc(), price, now).await.unwrap();
         }
         assert!(outcome.is_some());
         // Two prices, for what is filled in parts.
         for later in [2, 3] {
             let then = at(step * 1_000 + later);
-            house.engine.live().on_price(&abc(), price, then);
-            house.engine.paper().on_price(&abc(), price, then);
+            house.engine.live().venue.on_price(&abc(), price, then);
+            house.engine.paper().venue.on_price(&abc(), price, then);
             if later == 2 && dies == Some(Point::AfterFill) {
                 deaths += 1;
                 house = house.again(dir, price, now).await;
@@ -266,18 +335,18 @@ async fn history(dir: &Path, death: Option<(i64, Point)>) -> Told {
         *house.dies.lock().unwrap() = None;
         assert_eq!(house.engine.reconcile().unwrap(), [], "step {step} of {death:?}");
         assert_eq!(house.engine.refused(), [], "step {step} of {death:?}");
+        house.keep();
     }
     let (head, (live, paper)) = house.close().await;
-    let executions = |venue: &PaperVenue| venue.executions_since(0).unwrap();
-    Told { head, live: executions(&live), paper: executions(&paper), deaths }
+    Told { head, live, paper, deaths }
 }
 
 fn run<T>(test: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test)
 }
 
-fn fills(executions: &[Execution]) -> usize {
-    executions.iter().filter(|execution| matches!(execution.what, What::Filled(_))).count()
+fn fills(venue: &Witness) -> usize {
+    venue.executions_since(0).unwrap().iter().filter(|execution| matches!(execution.what, What::Filled(_))).count()
 }
 
 #[test]
@@ -285,7 +354,7 @@ fn the_same_signals_twice_give_the_same_log() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (one, two) = (run(history(one.path(), None)), run(history(two.path(), None)));
     assert_eq!(one.head, two.head);
-    assert!(fills(&one.live) > 5 && fills(&one.paper) > 5, "{:?}", one.live);
+    assert!(fills(&one.live) > 5 && fills(&one.paper) > 5);
 }
 
 #[test]
@@ -293,7 +362,7 @@ fn signals_that_come_again_after_a_restart_change_nothing() {
     let dir = tempfile::tempdir().unwrap();
     run(async {
         let told = history(dir.path(), None).await;
-        let mut house = House::open(dir.path(), venues());
+        let mut house = House::open(dir.path(), venues(dir.path()), first());
         // Also where a venue has forgotten everything, the log has not: each is one order, as it was decided.
         house.price(price(0), at(0)).await;
         let again = house.signal(&wish(0)).await.unwrap();
@@ -302,23 +371,48 @@ fn signals_that_come_again_after_a_restart_change_nothing() {
     });
 }
 
-/// Each crash against the history without one: the same log to the last bit, the same orders and fills.
-#[test]
-fn a_crash_between_any_two_stages_sends_nothing_twice_and_loses_no_fill() {
+/// Each crash against the history without one: the same log to the last bit, the same orders and fills, and no order
+/// that a venue was handed more than once.
+fn check(point: Point) {
     let dir = tempfile::tempdir().unwrap();
     let whole = run(history(dir.path(), None));
-    for point in POINTS {
-        let mut deaths = 0;
-        for step in 0..STEPS {
-            let dir = tempfile::tempdir().unwrap();
-            let told = run(history(dir.path(), Some((step, point))));
-            assert_eq!(told.live, whole.live, "{point:?} at {step}");
-            assert_eq!(told.paper, whole.paper, "{point:?} at {step}");
-            assert_eq!(told.head, whole.head, "{point:?} at {step}");
-            deaths += told.deaths;
+    let mut deaths = 0;
+    for step in 0..STEPS {
+        let dir = tempfile::tempdir().unwrap();
+        let told = run(history(dir.path(), Some((step, point))));
+        for (told, whole) in [(&told.live, &whole.live), (&told.paper, &whole.paper)] {
+            assert_eq!(told.executions_since(0), whole.executions_since(0), "{point:?} at {step}");
+            assert_eq!(told.handed, whole.handed, "{point:?} at {step}");
         }
-        assert!(deaths >= 8, "{point:?}: {deaths} deaths");
+        assert_eq!(told.head, whole.head, "{point:?} at {step}");
+        deaths += told.deaths;
     }
+    assert!(deaths >= 8, "{point:?}: {deaths} deaths");
+}
+
+#[test]
+fn a_crash_before_the_gate_sends_nothing_twice_and_loses_no_fill() {
+    check(Point::BeforeGate);
+}
+
+#[test]
+fn a_crash_after_the_decision_sends_nothing_twice_and_loses_no_fill() {
+    check(Point::AfterGate);
+}
+
+#[test]
+fn a_crash_after_submission_sends_nothing_twice_and_loses_no_fill() {
+    check(Point::AfterSubmission);
+}
+
+#[test]
+fn a_crash_after_a_fill_sends_nothing_twice_and_loses_no_fill() {
+    check(Point::AfterFill);
+}
+
+#[test]
+fn a_crash_after_a_report_sends_nothing_twice_and_loses_no_fill() {
+    check(Point::AfterReport);
 }
 
 #[test]
@@ -420,6 +514,54 @@ fn a_fall_beyond_the_monitors_bound_engages_the_kill_switch_in_the_log() {
             })
             .await;
         assert_eq!((answer.action, answer.code()), (Action::Kill, "KILL_ENGAGED"));
+        house.close().await;
+    });
+}
+
+#[test]
+fn the_decision_stands_in_the_log_when_the_venue_is_handed_the_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = run(history(dir.path(), None));
+    for (venue, strategy) in [(&told.live, 0), (&told.paper, 1)] {
+        let own = (0..STEPS).filter(|step| step % 2 == strategy).map(|step| format!("o-{step}"));
+        assert!(own.eq(venue.handed.iter().map(|(id, ..)| id.to_string())), "{:?}", venue.handed);
+        let is_decided = |qty: Amount, decided: Option<Amount>| decided.is_some_and(|most| qty <= most);
+        assert!(venue.handed.iter().all(|(_, qty, decided)| is_decided(*qty, *decided)), "{:?}", venue.handed);
+    }
+}
+
+#[test]
+fn a_fill_of_an_order_that_the_log_does_not_know_is_nobodys_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    run(async {
+        let mut house = House::begin(dir.path()).await;
+        house.price(100.into(), at(0)).await;
+        assert!(house.signal(&wish(0)).await.unwrap().submitted().is_some());
+        house.keep();
+        // Somebody at the venue's own screen, and nobody here before both are filled.
+        let other = VenueOrder {
+            id: "by-hand".parse().unwrap(),
+            strategy: "alpha".parse().unwrap(),
+            instrument: abc(),
+            side: Side::Sell,
+            qty: 1.into(),
+            kind: Kind::Market,
+            reduce_only: false,
+        };
+        house.engine.live().submit(&other, at(1)).unwrap();
+        for later in 2..9 {
+            house.engine.live().venue.on_price(&abc(), 100.into(), at(later));
+        }
+        let mut house = house.again(dir.path(), 100.into(), at(9)).await;
+        house.engine.on_executions().await.unwrap();
+        let found = house.engine.reconcile().unwrap();
+        let [Finding::Orphan(Orphan { order_id, qty, .. })] = &found[..] else { panic!("{found:?}") };
+        assert_eq!((order_id, *qty), (&other.id, (-1).into()));
+        let refused = house.signal(&wish(4)).await.unwrap();
+        assert_eq!(refused.refused().unwrap().refusal.code(), "RISK_BREAKER_OPEN");
+        // What is held can be closed, as much as it is.
+        let exit = signal("o-9", "alpha", Side::Sell, Intent::Exit, at(11));
+        assert_eq!(house.signal(&exit).await.unwrap().submitted().unwrap().order.qty, 9.into());
         house.close().await;
     });
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark stops where it cannot go on")]
 
 use divan::Bencher;
+use ephor_execution::dedup::Window;
 use ephor_execution::engine::{ExecutionEngine, Stages};
 use ephor_execution::instrument::Instrument;
 use ephor_execution::order::{Kind, TradeSignal, VenueOrder};
@@ -56,7 +57,7 @@ impl Sizer for Ten {
 fn engine<G: Gate>(gate: Option<G>) -> ExecutionEngine<G, Silent, Silent> {
     let stages = Stages {
         sizer: Box::new(Ten),
-        dedup_window_nanos: 0,
+        dedup: Box::new(Window::new(0)),
         pre_trade: vec![
             Box::new(PriceCollar { max: Amount::new(5, 2) }),
             Box::new(OrderLimits { value_max: Some(10_000.into()), qty_max: Some(100.into()) }),

@@ -5,7 +5,8 @@ use std::fmt;
 
 use ephor_governance::ids::{Actor, InstrumentId, StrategyId};
 use ephor_governance::units::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeSeq;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::order::VenueOrder;
 use crate::refusal::Refusal;
@@ -46,6 +47,24 @@ pub struct Open {
 /// All breakers; those that are not here are closed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Breakers(BTreeMap<Reach, Open>);
+
+/// As a list: what they reach is no text.
+impl Serialize for Breakers {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct One<'a> {
+            reach: &'a Reach,
+            since: Timestamp,
+            by: &'a Actor,
+            reason: &'a str,
+        }
+        let mut all = serializer.serialize_seq(Some(self.0.len()))?;
+        for (reach, Open { since, by, reason }) in &self.0 {
+            all.serialize_element(&One { reach, since: *since, by, reason })?;
+        }
+        all.end()
+    }
+}
 
 impl Breakers {
     /// Opens one; `false` where it stood open already, and then nothing changes.

@@ -8,10 +8,11 @@ use std::future::Future;
 use ephor_governance::event::Scope;
 use ephor_governance::fill::{Fill, Netting};
 use ephor_governance::gate::Execution;
-use ephor_governance::ids::{Actor, Currency, StrategyId};
+use ephor_governance::ids::{Actor, Currency, SourceId, StrategyId};
 use ephor_governance::order::{Order, OrderReport};
 use ephor_governance::units::{Amount, Multiplier, Timestamp};
 use ephor_governance::verdict::{Action, Reason};
+use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 /// May this order go out, and how large?
@@ -45,6 +46,27 @@ pub struct Answer {
     pub seq: Option<u64>,
     /// Whether it had been recorded before.
     pub repeat: bool,
+    /// Whether the engine's own risk checks denied the order then: that was the end of it.
+    pub is_denied: bool,
+}
+
+/// The word for an order that governance let go and the engine's own risk checks did not.
+pub(crate) const DENIED: &str = "denied";
+
+/// The id of the report that an order came to such an end.
+pub(crate) fn report_id(order: &SourceId, word: &str) -> SourceId {
+    SourceId::recorded(format!("{order}/{word}").into())
+}
+
+/// The id of the report that an order was denied: where it is recorded, the order is over.
+///
+/// ```
+/// let order = "o-1".parse().unwrap();
+/// assert_eq!(ephor_execution::gate::denied_report(&order).as_str(), "o-1/denied");
+/// ```
+#[must_use]
+pub fn denied_report(order: &SourceId) -> SourceId {
+    report_id(order, DENIED)
 }
 
 impl Answer {
@@ -59,6 +81,7 @@ impl Answer {
             qty,
             seq: None,
             repeat: false,
+            is_denied: false,
         }
     }
 
@@ -70,7 +93,8 @@ impl Answer {
 }
 
 /// Something that governance has to know.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Report {
     /// A venue filled an order, wholly or in part. Governance nets fills into round trips itself.
     Fill {
@@ -145,6 +169,10 @@ pub trait Gate {
     /// Reports; done when it is recorded. The same report again changes nothing.
     fn report(&self, report: Report) -> impl Future<Output = Result<(), ReportError>> + Send;
 
+    /// Whether an order of this strategy was ever asked about under this id; `None` where nobody can say. No order
+    /// leaves before its decision is recorded, so one without a decision is one that nobody sent.
+    fn has_decided(&self, strategy: &StrategyId, order: &SourceId) -> Option<bool>;
+
     /// Whether governance is switched off. Then it is neither asked nor told, and the way of an order is that of an
     /// engine without the stage.
     fn is_off(&self) -> bool {
@@ -166,11 +194,16 @@ impl Gate for Disabled {
             qty: ask.order.qty,
             seq: None,
             repeat: false,
+            is_denied: false,
         }
     }
 
     async fn report(&self, _: Report) -> Result<(), ReportError> {
         Ok(())
+    }
+
+    fn has_decided(&self, _: &StrategyId, _: &SourceId) -> Option<bool> {
+        None
     }
 
     fn is_off(&self) -> bool {

@@ -54,7 +54,9 @@ impl Instrument {
         let below = |found| Refusal::BelowMinimum { qty: found, min: self.qty_min.max(self.lot) };
         let most = self.qty_max.map_or(qty, |most| qty.min(most));
         let steps = most.decimal().checked_div(self.lot.decimal()).ok_or_else(|| below(qty))?.floor();
-        let rounded = Amount::from(steps).times(self.lot).ok_or_else(|| below(qty))?.normalized();
+        let up = Amount::from(steps).times(self.lot).ok_or_else(|| below(qty))?;
+        // A quotient that has all its digits may have been rounded up to a whole one.
+        let rounded = if up > most { up.minus(self.lot) } else { up }.normalized();
         if !rounded.is_positive() || rounded < self.qty_min {
             return Err(below(qty));
         }

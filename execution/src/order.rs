@@ -29,7 +29,8 @@ impl Kind {
 }
 
 /// A wish to trade, before anybody has said how large.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TradeSignal {
     /// The source's id for it: one id is one order, however often it comes.
     pub id: SourceId,
@@ -44,6 +45,7 @@ pub struct TradeSignal {
     /// At which price.
     pub kind: Kind,
     /// The price at which it would have been wrong: what sizing by risk measures from.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub stop: Option<Amount>,
     /// How much of its size the market's state is worth.
     pub regime: Multiplier,

@@ -47,7 +47,7 @@ pub struct Submitted {
     pub asked: Amount,
     /// What governance said; `None` without the stage, and where it is off.
     pub answer: Option<Answer>,
-    /// An exit passes; what would have stopped an entry stands here.
+    /// An exit passes; what would have stopped an entry stands here, and what made it smaller than the position.
     pub flags: Vec<Refusal>,
 }
 

@@ -3,7 +3,7 @@
 //! Only cash and quantities are kept, so that nothing is ever rounded: what a strategy is worth is its cash and what
 //! it holds at the last prices. The sum of its fills is its position.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ephor_governance::ids::{InstrumentId, StrategyId};
 use ephor_governance::order::Side;
@@ -64,6 +64,12 @@ impl Positions {
         self.capital.insert(strategy, capital);
     }
 
+    /// What a strategy was given to trade with; `None` for one that is not known here.
+    #[must_use]
+    pub fn capital(&self, strategy: &StrategyId) -> Option<Amount> {
+        self.capital.get(strategy).copied()
+    }
+
     /// Takes a fill in.
     pub fn fill(&mut self, lane: Lane, strategy: &StrategyId, instrument: &Instrument, fill: &Filled) {
         let account = self.accounts.entry((lane, strategy.clone())).or_default();
@@ -85,17 +91,15 @@ impl Positions {
         account.and_then(|account| account.holds.get(instrument)).copied().unwrap_or_default()
     }
 
-    /// How much of a strategy's position an order on this side could close, and where it is held: live first.
+    /// How much of a strategy's position in a lane an order on this side could close: nothing where it holds none, or
+    /// one on the same side.
     #[must_use]
-    pub fn reducible(&self, strategy: &StrategyId, instrument: &InstrumentId, side: Side) -> Option<(Lane, Amount)> {
-        let against = |lane: &Lane| {
-            let held = self.of(*lane, strategy, instrument);
-            match side {
-                Side::Sell => held.is_positive().then_some((*lane, held)),
-                Side::Buy => held.is_negative().then_some((*lane, held.abs())),
-            }
-        };
-        Lane::ALL.iter().find_map(against)
+    pub fn reducible(&self, lane: Lane, strategy: &StrategyId, instrument: &InstrumentId, side: Side) -> Amount {
+        let held = self.of(lane, strategy, instrument);
+        match side {
+            Side::Sell => held.max(Amount::ZERO),
+            Side::Buy => Amount::ZERO.minus(held).max(Amount::ZERO),
+        }
     }
 
     /// Every position: lane, strategy, instrument, signed quantity.
@@ -115,8 +119,7 @@ impl Positions {
     /// it holds what has no price.
     #[must_use]
     pub fn equity(&self, strategy: &StrategyId, prices: &Prices, instruments: &Instruments) -> Option<Amount> {
-        let capital = *self.capital.get(strategy)?;
-        Some(capital.plus(self.result(strategy, prices, instruments)?))
+        Some(self.capital(strategy)?.plus(self.result(strategy, prices, instruments)?))
     }
 
     /// What a strategy has made at these prices, whatever it was given; `None` where it holds what has no price.
@@ -139,6 +142,12 @@ impl Positions {
         self.all().filter(|(of, ..)| *of == lane).try_fold(Amount::ZERO, |sum, (_, _, instrument, qty)| {
             Some(sum.plus(instruments.get(instrument)?.value(qty, *prices.get(instrument)?)))
         })
+    }
+
+    /// Strategies that have had fills, whatever they were given.
+    #[must_use]
+    pub fn traded(&self) -> BTreeSet<&StrategyId> {
+        self.accounts.keys().map(|(_, strategy)| strategy).collect()
     }
 
     /// Strategies that were given something to trade with.

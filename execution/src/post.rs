@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use ephor_governance::event::Scope;
 use ephor_governance::ids::StrategyId;
 use ephor_governance::units::Amount;
+use serde_json::json;
 
 use crate::breaker::Reach;
 use crate::positions::Lane;
 use crate::seen::Seen;
+use crate::state::{Fields, Kept, StateError};
 use crate::venue::{Execution, What};
 
 /// What is to be done.
@@ -44,6 +46,23 @@ pub trait PostTrade {
     fn after_price(&mut self, _seen: &Seen<'_>) -> Vec<Consequence> {
         Vec::new()
     }
+
+    /// A person has closed a breaker: what it was opened for has been looked at.
+    fn closed(&mut self, _reach: &Reach, _seen: &Seen<'_>) {}
+
+    /// What it has to find again after a restart; `None` where that is nothing. The name is its own among the checks of
+    /// the list; of several checks with one name, the first finds what the first kept.
+    fn kept(&self) -> Option<Kept> {
+        None
+    }
+
+    /// Takes back what it kept.
+    ///
+    /// # Errors
+    /// [`StateError`], which names the field.
+    fn take_back(&mut self, _kept: Fields) -> Result<(), StateError> {
+        Ok(())
+    }
 }
 
 /// Strategies that have fallen too far below the highest they were worth, open positions at the last prices.
@@ -68,7 +87,9 @@ impl DrawdownMonitor {
         let mut consequences = Vec::new();
         for strategy in seen.positions.strategies() {
             let Some(equity) = seen.positions.equity(strategy, seen.prices, seen.instruments) else { continue };
-            let peak = self.peaks.entry(strategy.clone()).or_insert(equity);
+            // It began with what it was given, whatever has become of that before anybody looked.
+            let given = seen.positions.capital(strategy).unwrap_or(equity);
+            let peak = self.peaks.entry(strategy.clone()).or_insert(given);
             *peak = (*peak).max(equity);
             let fall = peak.minus(equity);
             let beyond = |bound: Amount| fall > bound.times_saturating(peak.abs());
@@ -92,11 +113,31 @@ impl PostTrade for DrawdownMonitor {
     fn after_price(&mut self, seen: &Seen<'_>) -> Vec<Consequence> {
         self.look(seen)
     }
+
+    /// Falls count anew from where it stands.
+    fn closed(&mut self, reach: &Reach, seen: &Seen<'_>) {
+        let Reach::Strategy(strategy) = reach else { return };
+        if let Some(equity) = seen.positions.equity(strategy, seen.prices, seen.instruments) {
+            self.peaks.insert(strategy.clone(), equity);
+        }
+        self.killed.remove(strategy);
+    }
+
+    fn kept(&self) -> Option<Kept> {
+        Some(Kept { check: "drawdown", state: json!({ "peaks": self.peaks, "killed": self.killed }) })
+    }
+
+    fn take_back(&mut self, mut kept: Fields) -> Result<(), StateError> {
+        self.peaks = kept.take("peaks")?;
+        self.killed = kept.take("killed")?;
+        kept.end()
+    }
 }
 
 /// Rejections in a row: a venue that refuses everything must not be flooded.
 #[derive(Clone, Debug)]
 pub struct RejectionBreaker {
+    name: &'static str,
     reach: fn(&Execution) -> Reach,
     max: u32,
     in_a_row: BTreeMap<Reach, u32>,
@@ -106,19 +147,23 @@ impl RejectionBreaker {
     /// Opens after more than `max` in a row, for the strategy.
     #[must_use]
     pub const fn by_strategy(max: u32) -> Self {
-        Self { reach: |execution| Reach::Strategy(execution.strategy.clone()), max, in_a_row: BTreeMap::new() }
+        Self::of("rejections_by_strategy", |execution| Reach::Strategy(execution.strategy.clone()), max)
     }
 
     /// The same, for the instrument.
     #[must_use]
     pub const fn by_instrument(max: u32) -> Self {
-        Self { reach: |execution| Reach::Instrument(execution.instrument.clone()), max, in_a_row: BTreeMap::new() }
+        Self::of("rejections_by_instrument", |execution| Reach::Instrument(execution.instrument.clone()), max)
     }
 
     /// The same, for everything.
     #[must_use]
     pub const fn of_all(max: u32) -> Self {
-        Self { reach: |_| Reach::All, max, in_a_row: BTreeMap::new() }
+        Self::of("rejections_of_all", |_| Reach::All, max)
+    }
+
+    const fn of(name: &'static str, reach: fn(&Execution) -> Reach, max: u32) -> Self {
+        Self { name, reach, max, in_a_row: BTreeMap::new() }
     }
 }
 
@@ -143,6 +188,16 @@ impl PostTrade for RejectionBreaker {
             What::Accepted | What::Canceled | What::Expired => Vec::new(),
         }
     }
+
+    fn kept(&self) -> Option<Kept> {
+        let in_a_row: Vec<_> = self.in_a_row.iter().collect();
+        Some(Kept { check: self.name, state: json!({ "in_a_row": in_a_row }) })
+    }
+
+    fn take_back(&mut self, mut kept: Fields) -> Result<(), StateError> {
+        self.in_a_row = kept.each("in_a_row")?.into_iter().collect();
+        kept.end()
+    }
 }
 
 /// All strategies together have lost more than so much: the breaker of everything opens.
@@ -162,8 +217,11 @@ impl LossBreaker {
 
     fn look(&mut self, seen: &Seen<'_>) -> Vec<Consequence> {
         let made = |strategy| seen.positions.result(strategy, seen.prices, seen.instruments);
-        let all = seen.positions.strategies().map(made).try_fold(Amount::ZERO, |sum, made| Some(sum.plus(made?)));
-        let Some(all) = all else { return Vec::new() };
+        let mut all = seen.positions.traded().into_iter().map(made);
+        let Some(all) = all.try_fold(Amount::ZERO, |sum, made| Some(sum.plus(made?))) else {
+            let reason = "what is held cannot be valued".to_owned();
+            return vec![Consequence::Break { reach: Reach::All, reason }];
+        };
         let lost = self.from.minus(all);
         if lost <= self.max {
             return Vec::new();
@@ -181,5 +239,14 @@ impl PostTrade for LossBreaker {
 
     fn after_price(&mut self, seen: &Seen<'_>) -> Vec<Consequence> {
         self.look(seen)
+    }
+
+    fn kept(&self) -> Option<Kept> {
+        Some(Kept { check: "loss", state: json!({ "from": self.from }) })
+    }
+
+    fn take_back(&mut self, mut kept: Fields) -> Result<(), StateError> {
+        self.from = kept.take("from")?;
+        kept.end()
     }
 }

@@ -2,11 +2,42 @@
 
 use std::collections::BTreeMap;
 
-use ephor_governance::ids::{InstrumentId, StrategyId};
-use ephor_governance::units::Amount;
+use ephor_governance::ids::{InstrumentId, SourceId, StrategyId};
+use ephor_governance::units::{Amount, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::positions::{Lane, Positions};
 use crate::venue::Holding;
+
+/// What does not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// A position that differs.
+    Position(Difference),
+    /// A fill of an order that nobody sent.
+    Orphan(Orphan),
+}
+
+/// A fill of an order that nobody sent: neither this engine, nor one before it as far as governance or the venue know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Orphan {
+    /// At which venue.
+    pub lane: Lane,
+    /// The order, as the venue names it.
+    pub order_id: SourceId,
+    /// The fill.
+    pub fill_id: SourceId,
+    /// Whose the venue says it is; `None` where that is no strategy of this engine.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub strategy: Option<StrategyId>,
+    /// In what.
+    pub instrument: InstrumentId,
+    /// How much, signed.
+    pub qty: Amount,
+    /// When, by the venue's clock.
+    pub at: Timestamp,
+}
 
 /// A position that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,6 +21,13 @@ pub enum Refusal {
     },
     /// An exit of a strategy that holds nothing on that side.
     NothingToReduce,
+    /// Exits that are under way take what is held: an exit gets what they leave, and none where they leave nothing.
+    ExitsUnderWay {
+        /// What is held, without its sign.
+        held: Amount,
+        /// What of it may still be filled by others.
+        under_way: Amount,
+    },
     /// The size comes to nothing.
     SizingZero,
     /// Sizing by risk, and the signal has no stop, or one on the wrong side of the price.
@@ -39,6 +46,8 @@ pub enum Refusal {
     },
     /// This id has been an order before.
     DuplicateId,
+    /// The engine's own risk checks denied this order before, and that was the end of it.
+    DeniedBefore,
     /// The same wish under another id, a moment ago.
     DuplicateContent {
         /// The id it had.
@@ -142,11 +151,13 @@ impl Refusal {
             Self::InstrumentUnknown { .. } => "EXECUTION_INSTRUMENT_UNKNOWN",
             Self::PriceUnknown { .. } => "EXECUTION_PRICE_UNKNOWN",
             Self::NothingToReduce => "SIZING_NOTHING_TO_REDUCE",
+            Self::ExitsUnderWay { .. } => "SIZING_EXITS_UNDER_WAY",
             Self::SizingZero => "SIZING_ZERO",
             Self::SizingNoStop => "SIZING_NO_STOP",
             Self::SizingHistoryShort { .. } => "SIZING_HISTORY_SHORT",
             Self::NotCaughtUp { .. } => "EXECUTION_NOT_CAUGHT_UP",
             Self::DuplicateId => "DEDUP_ORDER_ID",
+            Self::DeniedBefore => "EXECUTION_DENIED_BEFORE",
             Self::DuplicateContent { .. } => "DEDUP_CONTENT",
             Self::Governance { reason } => reason.as_ref().map_or("GOVERNANCE_REFUSED", Reason::code),
             Self::BelowMinimum { .. } => "EXECUTION_BELOW_MINIMUM",

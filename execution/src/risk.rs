@@ -7,11 +7,13 @@ use std::collections::{BTreeSet, VecDeque};
 
 use ephor_governance::ids::{Actor, InstrumentId};
 use ephor_governance::units::{Amount, Timestamp};
+use serde_json::json;
 
 use crate::order::VenueOrder;
 use crate::positions::Lane;
 use crate::refusal::Refusal;
 use crate::seen::Seen;
+use crate::state::{Fields, Kept, StateError};
 
 /// A check before an order is sent.
 pub trait PreTrade {
@@ -28,6 +30,20 @@ pub trait PreTrade {
 
     /// A named person lets what has latched go on.
     fn rearm(&mut self, _by: &Actor) {}
+
+    /// What it has to find again after a restart; `None` where that is nothing. The name is its own among the checks of
+    /// the list; of several checks with one name, the first finds what the first kept.
+    fn kept(&self) -> Option<Kept> {
+        None
+    }
+
+    /// Takes back what it kept.
+    ///
+    /// # Errors
+    /// [`StateError`], which names the field.
+    fn take_back(&mut self, _kept: Fields) -> Result<(), StateError> {
+        Ok(())
+    }
 }
 
 fn reference(order: &VenueOrder, seen: &Seen<'_>) -> Result<Amount, Refusal> {
@@ -38,7 +54,7 @@ fn reference(order: &VenueOrder, seen: &Seen<'_>) -> Result<Amount, Refusal> {
 /// What an order is worth: at its own price where that is the worse one.
 fn value(order: &VenueOrder, seen: &Seen<'_>) -> Result<Amount, Refusal> {
     let last = reference(order, seen)?;
-    let price = order.kind.price().map_or(last, |own| own.max(last));
+    let price = order.kind.price().map_or(last.abs(), |own| own.abs().max(last.abs()));
     let unknown = || Refusal::InstrumentUnknown { instrument: order.instrument.clone() };
     Ok(seen.instruments.get(&order.instrument).ok_or_else(unknown)?.value(order.qty, price))
 }
@@ -102,7 +118,8 @@ impl PreTrade for ExposureLimits {
     fn check(&mut self, order: &VenueOrder, lane: Lane, seen: &Seen<'_>) -> Result<(), Refusal> {
         let added = value(order, seen)?;
         let under_way = |same: &dyn Fn(&VenueOrder) -> bool| {
-            seen.working.values().filter(|w| w.lane == lane && !w.order.reduce_only && same(&w.order)).try_fold(
+            let others = seen.working.values().chain(seen.doubtful.values()).filter(|it| it.order.id != order.id);
+            others.filter(|it| it.lane == lane && !it.order.reduce_only && same(&it.order)).try_fold(
                 Amount::ZERO,
                 |sum, working| {
                     let left = VenueOrder { qty: working.left, ..working.order.clone() };
@@ -174,6 +191,16 @@ impl PreTrade for Throttle {
             tracing::warn!(%by, "the message throttle is armed again");
             self.sent.clear();
         }
+    }
+
+    fn kept(&self) -> Option<Kept> {
+        Some(Kept { check: "throttle", state: json!({ "off": self.off, "sent": self.sent }) })
+    }
+
+    fn take_back(&mut self, mut kept: Fields) -> Result<(), StateError> {
+        self.off = kept.take("off")?;
+        self.sent = kept.each("sent")?.into();
+        kept.end()
     }
 }
 

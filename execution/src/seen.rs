@@ -32,4 +32,6 @@ pub struct Seen<'a> {
     pub positions: &'a Positions,
     /// Orders under way, by id.
     pub working: &'a BTreeMap<SourceId, Working>,
+    /// Orders that could not be sent, of which nobody knows whether the venue has them.
+    pub doubtful: &'a BTreeMap<SourceId, Working>,
 }

@@ -60,7 +60,10 @@ impl World {
     fn size(&self, sizing: &mut PortfolioSizing, signal: &TradeSignal) -> Result<Amount, Refusal> {
         let Self { instruments, prices, positions } = self;
         let working = BTreeMap::new();
-        sizing.size(signal, &Seen { at: signal.at, instruments, prices, positions, working: &working })
+        sizing.size(
+            signal,
+            &Seen { at: signal.at, instruments, prices, positions, working: &working, doubtful: &working },
+        )
     }
 }
 
@@ -80,9 +83,11 @@ fn a_fixed_size_is_what_it_is() {
 fn a_fixed_value_is_divided_by_what_one_is_worth() {
     let base = Base::FixedNotional { value: 10_000.into() };
     assert_eq!(size(base, &signal(Side::Buy)), Ok(20.into()));
-    // At its own price, where it names one.
-    let limit = TradeSignal { kind: Kind::Limit(40.into()), ..signal(Side::Buy) };
-    assert_eq!(size(base, &limit), Ok(25.into()));
+    // At its own price, where it names one that makes it dearer.
+    for (own, qty) in [(40, 20), (80, 12)] {
+        let limit = TradeSignal { kind: Kind::Limit(own.into()), ..signal(Side::Buy) };
+        assert_eq!(size(base, &limit).map(|qty| qty.decimal().floor()), Ok(Amount::from(qty).decimal()));
+    }
 }
 
 #[test]

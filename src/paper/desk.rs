@@ -3,6 +3,7 @@
 //! Both venues are paper. One stands in for the live one, where the orders of levels that execute go; on the other the
 //! levels below earn their evidence.
 
+use ephor_execution::dedup::Window;
 use ephor_execution::engine::{EngineError, ExecutionEngine, Stages};
 use ephor_execution::gate::Gate;
 use ephor_execution::instrument::Instrument;
@@ -34,7 +35,7 @@ impl<G: Gate> Desk<G> {
         let settings = &plan.settings;
         let stages = Stages {
             sizer: Box::new(sizing(plan)),
-            dedup_window_nanos: 0,
+            dedup: Box::new(Window::new(0)),
             pre_trade: limits(&settings.risk),
             post_trade: watches(&settings.risk),
             netting: Netting::Fifo,

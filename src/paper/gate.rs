@@ -11,7 +11,7 @@ use ephor_actors::{Failure, Governor, Request};
 use ephor_execution::gate::{Answer, Ask, Disabled, Gate, Report, ReportError};
 use ephor_governance::fill::Fill;
 use ephor_governance::gate::Execution;
-use ephor_governance::ids::{Actor, StrategyId};
+use ephor_governance::ids::{Actor, SourceId, StrategyId};
 use ephor_governance::maturity::Level;
 use ephor_governance::rejection::Rejection;
 use ephor_governance::strategy::Command;
@@ -128,6 +128,10 @@ impl Gate for PaperGate {
         }
         reported
     }
+
+    fn has_decided(&self, strategy: &StrategyId, order: &SourceId) -> Option<bool> {
+        self.governor.has_decided(strategy, order)
+    }
 }
 
 /// The directory holds another run: nothing of this one may be mixed with it.
@@ -154,6 +158,10 @@ impl Gate for Backtest {
             self.fills.lock().unwrap_or_else(PoisonError::into_inner).entry(strategy).or_default().push(fill);
         }
         Ok(())
+    }
+
+    fn has_decided(&self, _: &StrategyId, _: &SourceId) -> Option<bool> {
+        None
     }
 }
 

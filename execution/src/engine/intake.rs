@@ -2,7 +2,7 @@
 
 use ephor_governance::event::Scope;
 use ephor_governance::fill::{Fee, Fill};
-use ephor_governance::ids::{AccountId, InstrumentId};
+use ephor_governance::ids::{AccountId, InstrumentId, SourceId};
 use ephor_governance::order::OrderStatus;
 use ephor_governance::units::{Amount, Timestamp};
 
@@ -12,11 +12,16 @@ use crate::gate::{Gate, Report, ReportError};
 use crate::instrument::Instrument;
 use crate::positions::Lane;
 use crate::post::Consequence;
+use crate::reconcile::Orphan;
 use crate::seen::Working;
 use crate::venue::{Execution, Venue, What};
 
+/// How many refused reports are kept, the last ones.
+const REFUSED_MAX: usize = 1_000;
+
 impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
-    /// Takes note of a price, and does what the post-trade checks ask for.
+    /// Takes note of a price, and does what the post-trade checks ask for; they are asked when everything has been
+    /// taken in that venues had done when the engine started.
     ///
     /// # Errors
     /// [`EngineError`], where a kill could not be recorded now; it is tried again with everything that follows.
@@ -27,12 +32,17 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
         at: Timestamp,
     ) -> Result<(), EngineError> {
         self.state.now = self.state.now.max(at);
-        self.state.prices.insert(instrument.clone(), price);
-        self.stages.sizer.price(instrument, price);
-        let seen = self.state.seen();
-        let asked: Vec<_> = self.stages.post_trade.iter_mut().flat_map(|check| check.after_price(&seen)).collect();
-        for consequence in asked {
-            self.follow(consequence);
+        // One that is older than the last says nothing of now.
+        let is_newest = self.state.take_price(instrument, price, at);
+        if is_newest {
+            self.stages.sizer.price(instrument, price);
+        }
+        if is_newest && self.is_caught_up {
+            let seen = self.state.seen();
+            let asked: Vec<_> = self.stages.post_trade.iter_mut().flat_map(|check| check.after_price(&seen)).collect();
+            for consequence in asked {
+                self.follow(consequence);
+            }
         }
         self.flush().await
     }
@@ -54,32 +64,119 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
                 }
                 for execution in batch {
                     self.take(lane, &execution).await?;
-                    *self.cursors.entry(lane).or_default() += 1;
                 }
             }
         }
-        self.is_caught_up = true;
+        if !self.is_caught_up {
+            self.catch_up()?;
+        }
+        // What a venue does not have, now that it can be asked, never came.
+        let never = |(id, doubt): (&SourceId, &Working)| match self.venue(doubt.lane).order(id) {
+            Ok(None) => Some(id.clone()),
+            Ok(Some(_)) | Err(_) => None,
+        };
+        let never: Vec<_> = self.state.doubtful.iter().filter_map(never).collect();
+        for id in never {
+            self.state.doubtful.remove(&id);
+        }
         self.flush().await
     }
 
-    async fn take(&mut self, lane: Lane, execution: &Execution) -> Result<(), EngineError> {
-        self.state.now = self.state.now.max(execution.at);
-        let instrument = self.state.instruments.get(&execution.instrument).cloned();
-        if matches!(execution.what, What::Filled(_)) && instrument.is_none() {
-            return Err(EngineError::InstrumentUnknown { instrument: execution.instrument.clone() });
+    /// Everything is known that venues had done when the engine started: what nobody has followed yet is followed.
+    fn catch_up(&mut self) -> Result<(), EngineError> {
+        for (&lane, &known) in &self.judged {
+            let told = self.cursors.get(&lane).copied().unwrap_or_default();
+            if told < known {
+                return Err(EngineError::HistoryShort { lane, told, known });
+            }
         }
-        if let Some(report) = self.report_of(lane, execution) {
-            self.report(report).await?;
+        self.is_caught_up = true;
+        for (lane, execution) in std::mem::take(&mut self.unjudged) {
+            self.judge(lane, &execution);
         }
-        self.dedup.sent(execution.order_id.clone());
-        self.count(lane, execution, instrument.as_ref())?;
+        Ok(())
+    }
+
+    fn judge(&mut self, lane: Lane, execution: &Execution) {
+        *self.judged.entry(lane).or_default() += 1;
         let seen = self.state.seen();
         let checks = self.stages.post_trade.iter_mut();
         let asked: Vec<_> = checks.flat_map(|check| check.after_execution(lane, execution, &seen)).collect();
         for consequence in asked {
             self.follow(consequence);
         }
+    }
+
+    async fn take(&mut self, lane: Lane, execution: &Execution) -> Result<(), EngineError> {
+        self.state.now = self.state.now.max(execution.at);
+        let instrument = self.state.instruments.get(&execution.instrument).cloned();
+        let was_sent = self.was_sent(lane, execution)?;
+        if let Some(report) = self.report_of(lane, execution) {
+            self.report(report).await?;
+        }
+        self.stages.dedup.sent(execution.order_id.clone());
+        self.state.doubtful.remove(&execution.order_id);
+        self.count(lane, execution, instrument.as_ref())?;
+        let place = self.cursors.entry(lane).or_default();
+        let is_followed = *place < self.judged.get(&lane).copied().unwrap_or_default();
+        *place += 1;
+        if is_followed {
+            return Ok(());
+        }
+        if !was_sent {
+            self.note_orphan(lane, execution);
+        }
+        if self.is_caught_up {
+            self.judge(lane, execution);
+        } else {
+            self.unjudged.push((lane, execution.clone()));
+        }
         Ok(())
+    }
+
+    /// Whether anybody sent the order: this engine, or one before it.
+    fn was_sent(&mut self, lane: Lane, execution: &Execution) -> Result<bool, EngineError> {
+        let id = &execution.order_id;
+        if self.sent.contains(id) {
+            return Ok(true);
+        }
+        let gate = self.gate.as_ref().filter(|gate| !gate.is_off());
+        let was_sent = match gate.and_then(|gate| gate.has_decided(&execution.strategy, id)) {
+            Some(has_decided) => has_decided,
+            // Of what was before this engine's time nobody can say more than the venue does.
+            None if !self.is_caught_up => {
+                self.venue(lane).order(id).map_err(|source| EngineError::Venue { lane, source })?.is_some()
+            }
+            None => false,
+        };
+        if was_sent {
+            self.sent.insert(id.clone());
+        }
+        Ok(was_sent)
+    }
+
+    /// A fill of an order that nobody sent: it is counted, because the venue holds it, and stops what it is of.
+    fn note_orphan(&mut self, lane: Lane, execution: &Execution) {
+        let Execution { order_id, strategy, instrument, at, what } = execution;
+        let What::Filled(filled) = what else { return };
+        let strategy = self.state.positions.capital(strategy).map(|_| strategy.clone());
+        let orphan = Orphan {
+            lane,
+            order_id: order_id.clone(),
+            fill_id: filled.id.clone(),
+            strategy,
+            instrument: instrument.clone(),
+            qty: filled.side.signed(filled.qty),
+            at: *at,
+        };
+        tracing::error!(?orphan, "a fill of an order that nobody sent");
+        let of_instrument = || Reach::Instrument(instrument.clone());
+        let reach = orphan.strategy.clone().map_or_else(of_instrument, Reach::Strategy);
+        let reason = format!("{} of {instrument} filled under {order_id}, which nobody sent", orphan.qty);
+        self.open_breaker(reach, self.stages.by.clone(), reason);
+        if !self.orphans.contains(&orphan) {
+            self.orphans.push(orphan);
+        }
     }
 
     /// Counts what happened: positions, and what is under way.
@@ -100,6 +197,10 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
             What::Filled(filled) => {
                 if let Some(terms) = terms {
                     self.state.positions.fill(lane, &execution.strategy, terms, filled);
+                    // What it was filled at is what it is worth now: results are not measured by a price before it.
+                    self.state.take_price(&execution.instrument, filled.price, execution.at);
+                } else {
+                    self.leave_uncounted(execution);
                 }
                 if let Some(working) = self.state.working.get_mut(id) {
                     working.left = working.left.minus(filled.qty);
@@ -113,6 +214,15 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
             }
         }
         Ok(())
+    }
+
+    /// A fill in something whose terms nobody has given: it cannot be counted, and holds up nothing but what it is of.
+    fn leave_uncounted(&mut self, execution: &Execution) {
+        let Execution { strategy, instrument, order_id, .. } = execution;
+        tracing::error!(?execution, "a fill in an instrument whose terms are not known");
+        let reason = format!("{instrument} was filled under {order_id}, and its terms are not known");
+        self.open_breaker(Reach::Instrument(instrument.clone()), self.stages.by.clone(), reason.clone());
+        self.open_breaker(Reach::Strategy(strategy.clone()), self.stages.by.clone(), reason);
     }
 
     /// What governance is told of an execution.
@@ -149,13 +259,22 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
         }
     }
 
-    /// Reports; what a rule refuses is kept to be looked at, and holds up nothing.
+    /// Reports; what a rule refuses is kept to be looked at, and holds up nothing. Of a fill that is refused the strategy
+    /// is stopped.
     async fn report(&mut self, report: Report) -> Result<(), EngineError> {
         let Some(gate) = self.gate.as_ref().filter(|gate| !gate.is_off()) else { return Ok(()) };
         match gate.report(report.clone()).await {
             Ok(()) => Ok(()),
             Err(ReportError::Refused { problem }) => {
                 tracing::error!(?report, problem, "governance does not take a report");
+                if let Report::Fill { strategy, fill, .. } = &report {
+                    // What governance does not see it cannot govern.
+                    let reason = format!("governance does not take the fill {}: {problem}", fill.id);
+                    self.open_breaker(Reach::Strategy(strategy.clone()), self.stages.by.clone(), reason);
+                }
+                if self.refused.len() == REFUSED_MAX {
+                    self.refused.remove(0);
+                }
                 self.refused.push((report, problem));
                 Ok(())
             }

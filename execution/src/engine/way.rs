@@ -6,13 +6,22 @@ use ephor_governance::order::{Intent, Order, OrderReport, OrderStatus};
 use ephor_governance::units::{Amount, Multiplier};
 
 use super::{EngineError, ExecutionEngine};
-use crate::gate::{Answer, Ask, Gate, Report};
+use crate::gate::{Answer, Ask, DENIED, Gate, Report, report_id};
 use crate::order::{TradeSignal, VenueOrder};
 use crate::outcome::{Outcome, Refused, Stage, Submitted};
 use crate::positions::Lane;
 use crate::refusal::Refusal;
 use crate::seen::Working;
 use crate::venue::{Venue, VenueError};
+
+/// What sizing makes of a signal.
+struct Wanted {
+    order: VenueOrder,
+    /// Where an exit's position is.
+    held_in: Option<Lane>,
+    /// What an exit was made smaller by.
+    smaller: Option<Refusal>,
+}
 
 /// What comes out of the stages before anything is sent.
 struct Passed {
@@ -36,14 +45,22 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
     fn submit(&mut self, signal: &TradeSignal, passed: Passed) -> Outcome {
         let Passed { order, lane, asked, answer, flags } = passed;
         let at = self.state.now;
+        let working = Working { left: order.qty, order: order.clone(), lane };
+        self.sent.insert(order.id.clone());
         let refusal = match self.venue_mut(lane).submit(&order, at) {
             Ok(()) => {
-                self.dedup.wished(signal);
-                let working = Working { left: order.qty, order: order.clone(), lane };
+                self.stages.dedup.wished(signal);
+                self.stages.dedup.sent(order.id.clone());
+                self.state.doubtful.remove(&order.id);
                 self.state.working.insert(order.id.clone(), working);
                 return Outcome::Submitted(Box::new(Submitted { order, lane, asked, answer, flags }));
             }
-            Err(VenueError::Unreachable { problem }) => Refusal::VenueUnreachable { problem },
+            Err(VenueError::Unreachable { problem }) => {
+                // It may be there: limits count it, and the same wish under another id is the same.
+                self.stages.dedup.wished(signal);
+                self.state.doubtful.insert(order.id.clone(), working);
+                Refusal::VenueUnreachable { problem }
+            }
             // Sent before a crash, and nothing has been heard of it yet: what was sent then is the order.
             Err(VenueError::IdReused { .. }) => Refusal::DuplicateId,
             Err(error @ VenueError::NotOpen { .. }) => Refusal::VenueRejected { reason: error.to_string() },
@@ -59,8 +76,26 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
         }
         let sized = self.size(signal);
         // What has been an order is one, also where nothing would be sized any more.
-        self.dedup.check(signal).map_err(Refused::at(Stage::Deduplication))?;
-        let (wanted, held_in) = sized.map_err(Refused::at(Stage::Sizing))?;
+        self.stages.dedup.check(signal).map_err(|refusal| {
+            if refusal == Refusal::DuplicateId {
+                // Sent before a crash that has taken the memory of what it wished.
+                self.stages.dedup.wished(signal);
+            }
+            Refused::at(Stage::Deduplication)(refusal)
+        })?;
+        let Wanted { order, held_in, smaller } = sized.map_err(Refused::at(Stage::Sizing))?;
+        let mut passed = self.governed(signal, order, held_in).await?;
+        passed.flags.extend(smaller);
+        Ok(passed)
+    }
+
+    /// From governance on.
+    async fn governed(
+        &mut self,
+        signal: &TradeSignal,
+        wanted: VenueOrder,
+        held_in: Option<Lane>,
+    ) -> Result<Passed, Box<Refused>> {
         let Some(gate) = self.gate.as_ref().filter(|gate| !gate.is_off()) else {
             let lane = held_in.unwrap_or(Lane::Live);
             let asked = wanted.qty;
@@ -74,6 +109,10 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
         };
         let asked = wanted.qty;
         let answer = gate.check(ask).await;
+        if answer.is_denied && !wanted.reduce_only {
+            let refusal = Refusal::DeniedBefore;
+            return Err(Box::new(Refused { stage: Stage::Risk, refusal, order: None, answer: Some(answer) }));
+        }
         let (order, lane) = match self.allowed(wanted, held_in, &answer) {
             Ok(allowed) => allowed,
             Err(refusal) => {
@@ -83,8 +122,7 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
         self.checked(order, lane, asked, Some(answer))
     }
 
-    /// How large, and for an exit where the position is held.
-    fn size(&mut self, signal: &TradeSignal) -> Result<(VenueOrder, Option<Lane>), Refusal> {
+    fn size(&mut self, signal: &TradeSignal) -> Result<Wanted, Refusal> {
         let seen = self.state.seen();
         let unknown = || Refusal::InstrumentUnknown { instrument: signal.instrument.clone() };
         let instrument = self.state.instruments.get(&signal.instrument).ok_or_else(unknown)?;
@@ -99,9 +137,8 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
         };
         match signal.intent {
             Intent::Exit => {
-                let held = self.state.positions.reducible(&signal.strategy, &signal.instrument, signal.side);
-                let (lane, qty) = held.ok_or(Refusal::NothingToReduce)?;
-                Ok((order(qty, true), Some(lane)))
+                let (lane, qty, smaller) = self.left_to_reduce(signal)?;
+                Ok(Wanted { order: order(qty, true), held_in: Some(lane), smaller })
             }
             Intent::Entry => {
                 let qty = self.stages.sizer.size(signal, &seen)?;
@@ -109,15 +146,46 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
                     return Err(Refusal::SizingZero);
                 }
                 let price = signal.kind.price().or_else(|| self.state.prices.get(&signal.instrument).copied());
-                Ok((order(instrument.round_down(qty, price)?, false), None))
+                let order = order(instrument.round_down(qty, price)?, false);
+                Ok(Wanted { order, held_in: None, smaller: None })
             }
         }
+    }
+
+    /// What is held and no other exit may still take, live before paper; with what they take, where they take any.
+    fn left_to_reduce(&self, signal: &TradeSignal) -> Result<(Lane, Amount, Option<Refusal>), Refusal> {
+        let TradeSignal { id, strategy, instrument, side, .. } = signal;
+        let mut none = Refusal::NothingToReduce;
+        for lane in Lane::ALL {
+            let held = self.state.positions.reducible(lane, strategy, instrument, *side);
+            let same = |it: &&Working| {
+                let VenueOrder { strategy: whose, instrument: what, side: way, reduce_only, .. } = &it.order;
+                it.lane == lane && *reduce_only && whose == strategy && what == instrument && way == side
+            };
+            let exits = self.state.working.values().chain(self.state.doubtful.values()).filter(same);
+            let others = exits.filter(|it| it.order.id != *id);
+            let under_way = others.fold(Amount::ZERO, |sum, it| sum.plus(it.left));
+            let left = held.minus(under_way);
+            let smaller = (!under_way.is_zero()).then_some(Refusal::ExitsUnderWay { held, under_way });
+            if left.is_positive() {
+                return Ok((lane, left, smaller));
+            }
+            if let Some(taken) = smaller.filter(|_| held.is_positive() && none == Refusal::NothingToReduce) {
+                none = taken;
+            }
+        }
+        Err(none)
     }
 
     /// The order as governance is asked about it.
     fn asked(&self, order: &VenueOrder, held_in: Option<Lane>) -> Order {
         let last = self.state.prices.get(&order.instrument).copied();
         let lane = held_in.unwrap_or(Lane::Live);
+        let terms = self.state.instruments.get(&order.instrument);
+        // What governance cannot reckon itself: it sees neither the market beside the order's own price nor the terms.
+        let own = order.kind.price().or(terms.filter(|terms| terms.multiplier != Amount::ONE).and(last));
+        let dearer = own.map(|own| last.map_or(own.abs(), |last| own.abs().max(last.abs())));
+        let notional = terms.zip(dearer).map(|(terms, price)| terms.value(order.qty, price));
         Order {
             id: order.id.clone(),
             instrument: order.instrument.clone(),
@@ -125,8 +193,8 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
             side: order.side,
             qty: order.qty,
             price: order.kind.price().or(last),
-            notional: None,
-            currency: self.state.instruments.get(&order.instrument).map(|instrument| instrument.currency.clone()),
+            notional,
+            currency: terms.map(|terms| terms.currency.clone()),
             reduce_only: order.reduce_only,
             leverage: None,
             position_qty: Some(self.state.positions.of(lane, &order.strategy, &order.instrument)),
@@ -158,8 +226,10 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
             return Err(refused());
         }
         let qty = if share.is_one() { decided } else { scaled(decided, share) };
-        if wanted.reduce_only && qty == wanted.qty {
-            return Ok((wanted, lane));
+        if wanted.reduce_only {
+            // Not held to what an order has to be: what is left of a position is as small as it is.
+            let some = qty.is_positive().then_some((VenueOrder { qty, ..wanted }, lane));
+            return some.ok_or(Refusal::NothingToReduce);
         }
         let unknown = || Refusal::InstrumentUnknown { instrument: wanted.instrument.clone() };
         let instrument = self.state.instruments.get(&wanted.instrument).ok_or_else(unknown)?;
@@ -187,12 +257,14 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
             Ok(()) => Ok(Passed { order, lane, asked, answer, flags: Vec::new() }),
             Err(refusal) => {
                 self.note_denied(&order, &refusal);
+                self.stages.dedup.sent(order.id.clone());
                 Err(Box::new(Refused { stage: Stage::Risk, refusal, order: Some(order), answer }))
             }
         }
     }
 
-    /// Governance let it go and it did not go: that is to stand beside the decision.
+    /// Governance let it go and it did not go: that stands beside the decision, and is the end of this order. What has
+    /// changed since, nobody asked about.
     fn note_denied(&mut self, order: &VenueOrder, refusal: &Refusal) {
         let report = self.order_report(&order.id, &order.instrument, OrderStatus::Denied, Some(refusal.code()));
         self.pending.push_back(Report::Order {
@@ -210,17 +282,15 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
         status: OrderStatus,
         reason: Option<&str>,
     ) -> OrderReport {
-        let (word, at) = match status {
-            OrderStatus::Filled => ("filled", None),
-            OrderStatus::Rejected => ("rejected", None),
-            // May be denied more than once: each time at another moment.
-            OrderStatus::Denied => ("denied", Some(self.state.now.nanos())),
-            OrderStatus::Canceled => ("canceled", None),
-            OrderStatus::Expired => ("expired", None),
+        let word = match status {
+            OrderStatus::Filled => "filled",
+            OrderStatus::Rejected => "rejected",
+            OrderStatus::Denied => DENIED,
+            OrderStatus::Canceled => "canceled",
+            OrderStatus::Expired => "expired",
         };
-        let id = at.map_or_else(|| format!("{order}/{word}"), |at| format!("{order}/{word}/{at}"));
         OrderReport {
-            id: SourceId::recorded(id.into()),
+            id: report_id(order, word),
             instrument: instrument.clone(),
             order_id: Some(order.clone()),
             status,

@@ -12,7 +12,7 @@ use ephor_governance::units::{Amount, Multiplier};
 use super::Sizer;
 use super::volatility::Returns;
 use crate::instrument::Instrument;
-use crate::order::TradeSignal;
+use crate::order::{Kind, TradeSignal};
 use crate::refusal::Refusal;
 use crate::seen::Seen;
 
@@ -191,16 +191,17 @@ impl<'a> Asked<'a> {
         Ok(Self { signal, seen, terms: seen.instruments.get(&signal.instrument).ok_or_else(unknown)? })
     }
 
-    /// The price that it would trade at: its own, where it names one.
-    fn price(&self) -> Result<Amount, Refusal> {
-        let last = || self.seen.prices.get(&self.signal.instrument).copied();
+    fn last(&self) -> Result<Amount, Refusal> {
         let unknown = || Refusal::PriceUnknown { instrument: self.signal.instrument.clone() };
-        self.signal.kind.price().or_else(last).ok_or_else(unknown)
+        self.seen.prices.get(&self.signal.instrument).copied().ok_or_else(unknown)
     }
 
-    /// What one unit is worth.
+    /// What one unit is worth: at its own price where that makes it dearer. A price far from the market buys no larger
+    /// order.
     fn value_of_one(&self) -> Result<Amount, Refusal> {
-        self.price()?.abs().times(self.terms.multiplier).ok_or(Refusal::SizingZero)
+        let last = self.last()?.abs();
+        let price = self.signal.kind.price().map_or(last, |own| own.abs().max(last));
+        price.times(self.terms.multiplier).ok_or(Refusal::SizingZero)
     }
 
     /// How much of it comes to this value.
@@ -211,13 +212,22 @@ impl<'a> Asked<'a> {
     /// What one unit loses where the stop is hit.
     fn risk(&self) -> Result<Amount, Refusal> {
         let stop = self.signal.stop.ok_or(Refusal::SizingNoStop)?;
-        let price = self.price()?;
+        let side = self.signal.side;
+        let last = self.last()?;
+        // One that the market can fill now trades at the market's price, whatever it names.
+        let (own, trades_now) = match self.signal.kind {
+            Kind::Market => (last, true),
+            Kind::Limit(own) => (own, !side.signed(own.minus(last)).is_negative()),
+            Kind::Stop(own) => (own, !side.signed(last.minus(own)).is_negative()),
+        };
         // From where it would be bought down to the stop, or from where it would be sold up to it.
-        let away = self.signal.side.signed(price.minus(stop));
-        if !away.is_positive() {
+        let away = |price: Amount| side.signed(price.minus(stop));
+        let (nearer, farther) =
+            if trades_now { (away(own).min(away(last)), away(own).max(away(last))) } else { (away(own), away(own)) };
+        if !nearer.is_positive() {
             return Err(Refusal::SizingNoStop);
         }
-        away.times(self.terms.multiplier).ok_or(Refusal::SizingZero)
+        farther.times(self.terms.multiplier).ok_or(Refusal::SizingZero)
     }
 
     /// What the strategy is worth. One that was given nothing has nothing to risk.

@@ -6,6 +6,7 @@ use ephor_execution::engine::{EngineError, ExecutionEngine};
 use ephor_execution::order::TradeSignal;
 use ephor_execution::outcome::Outcome;
 use ephor_execution::post::{DrawdownMonitor, LossBreaker, PostTrade, RejectionBreaker};
+use ephor_execution::reconcile::Finding;
 use ephor_governance::event::Scope;
 use ephor_governance::units::{Amount, Timestamp};
 use ephor_governance::verdict::Action;
@@ -53,7 +54,8 @@ fn a_loss_of_all_together_opens_the_breaker_of_everything() {
     // Closed, it counts from where it stands.
     engine.close_breaker(&Reach::All, &"alice".parse().unwrap());
     price(&mut engine, 93, 4_000_000_000);
-    assert_eq!(qty(&send(&mut engine, &other)), 100.into());
+    let later = TradeSignal { id: "o-3".parse().unwrap(), ..other };
+    assert_eq!(qty(&send(&mut engine, &later)), 100.into());
 }
 
 #[test]
@@ -76,7 +78,8 @@ fn a_position_that_differs_from_the_venues_stops_its_strategy() {
     // A fill that the venue forgot to tell of.
     let lost = engine.live().executions.pop().unwrap();
     let found = engine.reconcile().unwrap();
-    assert_eq!((found[0].own, found[0].venue), (100.into(), Amount::ZERO));
+    let [Finding::Position(found)] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((found.own, found.venue), (100.into(), Amount::ZERO));
     assert_eq!(code(&send(&mut engine, &entry("o-2"))), ("risk", "RISK_BREAKER_OPEN"));
     engine.live().executions.push(lost);
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use ephor_execution::dedup::Window;
 use ephor_execution::engine::{ExecutionEngine, Stages};
 use ephor_execution::instrument::Instrument;
 use ephor_execution::order::{Kind, TradeSignal, VenueOrder};
@@ -15,7 +16,7 @@ use ephor_execution::venue::{Execution, Filled, Holding, Known, Venue, VenueErro
 use ephor_execution::{Answer, Ask, Gate, Report, ReportError};
 use ephor_governance::fill::Netting;
 use ephor_governance::gate;
-use ephor_governance::ids::SourceId;
+use ephor_governance::ids::{SourceId, StrategyId};
 use ephor_governance::order::{Intent, Side};
 use ephor_governance::units::{Amount, Multiplier, Timestamp};
 use ephor_governance::verdict::{Action, Reason};
@@ -65,6 +66,7 @@ impl Gate for Says {
             qty: ask.order.qty,
             seq: Some(1),
             repeat: false,
+            is_denied: false,
         }
     }
 
@@ -75,6 +77,10 @@ impl Gate for Says {
         note(&self.journal, "reported");
         self.reports.lock().unwrap().push(report);
         Ok(())
+    }
+
+    fn has_decided(&self, _: &StrategyId, _: &SourceId) -> Option<bool> {
+        None
     }
 }
 
@@ -195,7 +201,7 @@ impl PreTrade for Looks {
 pub(crate) fn stages(size: i64, journal: &Journal) -> Stages {
     Stages {
         sizer: Box::new(Always(size.into(), journal.clone())),
-        dedup_window_nanos: 0,
+        dedup: Box::new(Window::new(0)),
         pre_trade: vec![Box::new(Looks(journal.clone()))],
         post_trade: Vec::new(),
         netting: Netting::Fifo,
@@ -213,7 +219,7 @@ pub(crate) fn engine<G: Gate>(gate: Option<G>, stages: Stages, journal: &Journal
 }
 
 /// Says what can be traded, and what there is to trade with.
-pub(crate) fn prepare<G: Gate>(engine: &mut Engine<G>) {
+pub(crate) fn prepare<G: Gate, L: Venue, P: Venue>(engine: &mut ExecutionEngine<G, L, P>) {
     for name in ["ABC", "XYZ"] {
         let instrument = Instrument::new(name.parse().unwrap(), 1.into(), Amount::new(1, 2), "USD".parse().unwrap());
         engine.list(instrument);

@@ -3,7 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it stands")]
 
 mod after;
+mod again;
+mod exits;
+mod guards;
 mod house;
+mod orphans;
 mod promises;
 mod properties;
+mod replaced;
 mod risk;

@@ -5,6 +5,7 @@ use ephor_execution::order::TradeSignal;
 use ephor_execution::positions::Lane;
 use ephor_execution::{Answer, Ask, Disabled, Gate, Report, ReportError};
 use ephor_governance::gate::Execution;
+use ephor_governance::ids::{SourceId, StrategyId};
 use ephor_governance::order::{Intent, Side};
 use ephor_governance::verdict::Action;
 
@@ -104,6 +105,10 @@ impl Gate for Off {
 
     async fn report(&self, report: Report) -> Result<(), ReportError> {
         panic!("told of {report:?}")
+    }
+
+    fn has_decided(&self, _: &StrategyId, order: &SourceId) -> Option<bool> {
+        panic!("asked about {order}")
     }
 
     fn is_off(&self) -> bool {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ephor_execution::order::TradeSignal;
 use ephor_execution::outcome::Outcome;
+use ephor_execution::positions::Lane;
 use ephor_execution::risk::{ExposureLimits, OrderLimits, Throttle};
 use ephor_execution::venue::{Execution, What};
 use ephor_governance::gate;
@@ -80,11 +81,12 @@ proptest! {
         engine.live().executions = told;
         block(engine.on_executions()).unwrap();
         for signal in signals(&wishes) {
-            let held = engine.positions().reducible(&signal.strategy, &signal.instrument, signal.side);
+            let of = |lane| engine.positions().reducible(lane, &signal.strategy, &signal.instrument, signal.side);
+            let held = Lane::ALL.into_iter().map(of).find(|held| held.is_positive());
             let outcome = send(&mut engine, &signal);
             match signal.intent {
                 Intent::Entry => prop_assert!(outcome.submitted().is_none()),
-                Intent::Exit => prop_assert_eq!(outcome.submitted().map(|sent| sent.order.qty), held.map(|(_, qty)| qty)),
+                Intent::Exit => prop_assert_eq!(outcome.submitted().map(|sent| sent.order.qty), held),
             }
         }
     }

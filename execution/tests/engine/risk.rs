@@ -1,6 +1,7 @@
 //! Checks before an order is sent: each with the number on its bound and the one beyond.
 
 use ephor_execution::breaker::Reach;
+use ephor_execution::dedup::Window;
 use ephor_execution::order::{Kind, TradeSignal};
 use ephor_execution::refusal::Refusal;
 use ephor_execution::risk::{ExposureLimits, OrderLimits, PreTrade, PriceCollar, Restricted, Throttle};
@@ -102,7 +103,7 @@ fn what_risk_denies_stands_in_governance_beside_its_decision() {
 #[test]
 fn the_same_wish_within_the_window_is_one_order() {
     let journal = Journal::default();
-    let stages = ephor_execution::engine::Stages { dedup_window_nanos: 1_000, ..stages(5, &journal) };
+    let stages = ephor_execution::engine::Stages { dedup: Box::new(Window::new(1_000)), ..stages(5, &journal) };
     let mut engine = engine(Some(Says::new(Action::Allow, 1.0)), stages, &journal);
     let at = |id: &str, nanos| TradeSignal { at: Timestamp::from_nanos(nanos), ..entry(id) };
     send(&mut engine, &at("o-1", 10_000));
@@ -134,7 +135,10 @@ fn a_breaker_stops_what_it_covers_until_a_person_closes_it() {
         assert_eq!(code(&send(&mut engine, &stops)), ("risk", "RISK_BREAKER_OPEN"));
         assert_eq!(qty(&send(&mut engine, &passes)), 5.into());
         assert_eq!(engine.close_breaker(&reach, &alice()).unwrap().reason, "test");
-        assert_eq!(qty(&send(&mut engine, &stops)), 5.into(), "{reach}");
+        // What was denied stays so: nobody has asked whether it is still wanted.
+        assert_eq!(code(&send(&mut engine, &stops)), ("deduplication", "DEDUP_ORDER_ID"));
+        let id = format!("{}-later", stops.id).parse().unwrap();
+        assert_eq!(qty(&send(&mut engine, &TradeSignal { id, ..stops })), 5.into(), "{reach}");
     }
     engine.open_breaker(Reach::All, alice(), "test".to_owned());
     assert_eq!(code(&send(&mut engine, &entry("a-1"))), ("risk", "RISK_BREAKER_OPEN"));
@@ -153,7 +157,7 @@ fn an_exit_without_a_position_on_that_side_is_no_order() {
 #[test]
 fn an_exit_passes_the_collar_flagged_and_is_told_apart_by_its_id_alone() {
     let journal = Journal::default();
-    let mut stages = ephor_execution::engine::Stages { dedup_window_nanos: 1_000, ..stages(10, &journal) };
+    let mut stages = ephor_execution::engine::Stages { dedup: Box::new(Window::new(1_000)), ..stages(10, &journal) };
     stages.pre_trade.push(Box::new(PriceCollar { max: Amount::new(5, 2) }));
     let mut engine = engine(Some(Says::new(Action::Allow, 1.0)), stages, &journal);
     engine.live().pieces = 1;
@@ -163,8 +167,10 @@ fn an_exit_passes_the_collar_flagged_and_is_told_apart_by_its_id_alone() {
         let sent = outcome.submitted().unwrap().clone();
         sent.flags.iter().map(Refusal::code).collect::<Vec<_>>()
     };
-    // Nothing is taken in between them, so that both find the whole position.
-    assert_eq!(flags(crate::house::block(engine.on_signal(&far("o-2")))), ["RISK_PRICE_COLLAR"]);
-    assert_eq!(flags(crate::house::block(engine.on_signal(&exit("o-3")))), [""; 0]);
-    assert!(crate::house::block(engine.on_signal(&far("o-4"))).submitted().is_some());
+    assert_eq!(flags(send(&mut engine, &far("o-2"))), ["RISK_PRICE_COLLAR"]);
+    // The same wishes again, within the window: for what has been opened since, they are exits of their own.
+    send(&mut engine, &limit("o-3", 101));
+    assert_eq!(flags(send(&mut engine, &exit("o-4"))), [""; 0]);
+    send(&mut engine, &limit("o-5", 102));
+    assert_eq!(flags(send(&mut engine, &far("o-6"))), ["RISK_PRICE_COLLAR"]);
 }
