@@ -243,7 +243,7 @@ impl Drop for Mounted {
 
 #[test]
 fn a_full_file_system_is_an_error_that_says_so_and_nothing_recorded_is_lost() {
-    let Some(small) = Mounted::new("size=1500k") else {
+    let Some(small) = Mounted::new("size=600k") else {
         println!("no mount for this user: the bounded file above stands for it");
         return;
     };

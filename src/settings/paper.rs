@@ -137,6 +137,10 @@ fn usd() -> Currency {
     Currency::recorded("USD".into())
 }
 
+const fn twelve_hundredths() -> Amount {
+    Amount::new(12, 2)
+}
+
 const fn one() -> Amount {
     Amount::ONE
 }
@@ -180,9 +184,10 @@ pub enum PaperSize {
     /// As much as loses this share of equity where the stop is hit.
     Risk {
         /// The share, a fraction.
+        #[serde(default = "cent")]
         of_equity: Amount,
         /// No order is larger than this share of equity, a fraction.
-        #[serde(default = "one")]
+        #[serde(default = "twelve_hundredths")]
         value_max: Amount,
     },
     /// As much as makes the position's deviation, a bar, this share of equity.
@@ -199,6 +204,17 @@ pub enum PaperSize {
 
 impl Default for PaperSize {
     fn default() -> Self {
-        Self::Risk { of_equity: Amount::new(1, 2), value_max: Amount::new(12, 2) }
+        Self::Risk { of_equity: cent(), value_max: twelve_hundredths() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PaperSize;
+
+    #[test]
+    fn a_size_by_risk_that_says_nothing_more_is_the_default_one() {
+        let said: PaperSize = serde_json::from_str(r#"{"kind":"risk"}"#).unwrap();
+        assert_eq!(said, PaperSize::default());
     }
 }

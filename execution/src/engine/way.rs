@@ -109,10 +109,6 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
         };
         let asked = wanted.qty;
         let answer = gate.check(ask).await;
-        if answer.is_denied && !wanted.reduce_only {
-            let refusal = Refusal::DeniedBefore;
-            return Err(Box::new(Refused { stage: Stage::Risk, refusal, order: None, answer: Some(answer) }));
-        }
         let (order, lane) = match self.allowed(wanted, held_in, &answer) {
             Ok(allowed) => allowed,
             Err(refusal) => {
@@ -253,14 +249,18 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
         let mut checks = self.stages.pre_trade.iter_mut();
         let checked =
             self.breakers.check(&order).and_then(|()| checks.try_for_each(|check| check.check(&order, lane, &seen)));
-        match checked {
-            Ok(()) => Ok(Passed { order, lane, asked, answer, flags: Vec::new() }),
-            Err(refusal) => {
-                self.note_denied(&order, &refusal);
-                self.stages.dedup.sent(order.id.clone());
-                Err(Box::new(Refused { stage: Stage::Risk, refusal, order: Some(order), answer }))
-            }
+        // It is over, and the checks were asked all the same: what they made of it then they make of it again.
+        let is_denied = answer.as_ref().is_some_and(|answer| answer.is_denied);
+        let refusal = match checked {
+            Ok(()) if !is_denied => return Ok(Passed { order, lane, asked, answer, flags: Vec::new() }),
+            Ok(()) => Refusal::DeniedBefore,
+            Err(refusal) => refusal,
+        };
+        if !is_denied {
+            self.note_denied(&order, &refusal);
         }
+        self.stages.dedup.sent(order.id.clone());
+        Err(Box::new(Refused { stage: Stage::Risk, refusal, order: Some(order), answer }))
     }
 
     /// Governance let it go and it did not go: that stands beside the decision, and is the end of this order. What has
