@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use ephor_actors::{Config, Governor, Request, Threads};
 use ephor_events::{EventLog, Head, Options, Reader, StreamId, codec};
+use ephor_execution::breaker::Reach;
 use ephor_execution::dedup::Window;
 use ephor_execution::engine::{ExecutionEngine, Stages};
 use ephor_execution::instrument::Instrument;
@@ -472,6 +473,26 @@ fn a_kill_stops_entries_and_lets_the_exit_pass() {
         let exit = signal("o-3", "alpha", Side::Sell, Intent::Exit, at(11));
         let exit = house.signal(&exit).await.unwrap();
         assert_eq!((exit.submitted().unwrap().lane, exit.submitted().unwrap().order.qty), (Lane::Live, 10.into()));
+        house.close().await;
+    });
+}
+
+#[test]
+fn an_order_that_risk_denied_is_over_also_for_an_engine_that_comes_after() {
+    let dir = tempfile::tempdir().unwrap();
+    run(async {
+        let mut house = House::begin(dir.path()).await;
+        house.price(100.into(), at(0)).await;
+        let buy = |id: &str| signal(id, "alpha", Side::Buy, Intent::Entry, at(1));
+        house.engine.open_breaker(Reach::All, "ann".parse().unwrap(), "a test".to_owned());
+        let denied = house.signal(&buy("o-1")).await.unwrap();
+        assert_eq!(denied.refused().unwrap().refusal.code(), "RISK_BREAKER_OPEN");
+        house.engine.on_executions().await.unwrap();
+        // The next engine knows of no breaker, the log knows what became of the order.
+        let mut house = house.again(dir.path(), 60.into(), at(2)).await;
+        let again = house.signal(&buy("o-1")).await.unwrap();
+        assert_eq!(again.refused().map(|refused| refused.refusal.code()), Some("EXECUTION_DENIED_BEFORE"));
+        assert!(house.signal(&buy("o-2")).await.unwrap().submitted().is_some());
         house.close().await;
     });
 }
