@@ -143,6 +143,23 @@ fn what_cannot_be_taken_goes_to_the_dead_topic_with_its_reason() {
 }
 
 #[test]
+fn a_dead_letter_that_nobody_listens_for_is_kept_by_the_broker() {
+    let broker = Broker::new();
+    let service = Served::with(&settings(&broker), &[]);
+    until(|| service.get("/readyz").0 == 200);
+    let lines = ["nonsense".to_owned(), "more of it".to_owned()];
+    broker.publish("ephor/in/reports", &lines);
+    let mut kept = std::collections::BTreeSet::new();
+    let started = Instant::now();
+    while kept.len() < 2 && started.elapsed() < Duration::from_secs(20) {
+        // Anew each time: what is kept is told to whoever comes.
+        let mut late = broker.listen(&format!("late-{}", started.elapsed().as_millis()), "ephor/dead/+");
+        kept.extend(late.messages(Duration::from_millis(500)).iter().map(|letter| letter.payload.to_vec()));
+    }
+    assert_eq!(kept, lines.map(String::into_bytes).into());
+}
+
+#[test]
 fn a_broker_that_is_away_stops_no_order_and_is_named_by_readiness() {
     let mut broker = Broker::new();
     let service = Served::with(&settings(&broker), &[]);

@@ -55,7 +55,7 @@ impl Follower for Events {
                 let properties = PublishProperties { user_properties, content_type, ..PublishProperties::default() };
                 messages.push((topic, properties, serde_json::to_vec(&event.to_json())?));
             }
-            line.publish(messages).await?;
+            line.publish(messages, false).await?;
             events.last().map_or(Ok(()), |last| self.published.keep(last.seq.0))
         })
     }

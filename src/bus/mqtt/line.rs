@@ -179,32 +179,37 @@ impl Line {
         Ok(())
     }
 
-    /// Publishes; comes back when the broker has acknowledged all.
+    /// Publishes, for the broker to keep where `retained`; comes back when it has acknowledged all. `false` where nobody
+    /// listens to one: what is not retained is nowhere then.
     pub(super) async fn publish(
         &mut self,
         messages: Vec<(String, PublishProperties, Vec<u8>)>,
-    ) -> Result<(), BusError> {
+        retained: bool,
+    ) -> Result<bool, BusError> {
         let doing = "publish";
+        let mut is_heard = true;
         let mut messages = messages.into_iter().peekable();
         while messages.peek().is_some() {
             let mut asked = 0;
             for (topic, properties, payload) in messages.by_ref().take(usize::from(PUBLISHED_MAX)) {
                 let sent =
-                    self.client.publish_with_properties(topic, QoS::AtLeastOnce, false, payload, properties).await;
+                    self.client.publish_with_properties(topic, QoS::AtLeastOnce, retained, payload, properties).await;
                 sent.map_err(|error| BusError::Unreachable { doing, source: error.into() })?;
                 asked += 1;
             }
             self.until(doing, |event| {
                 let Event::Incoming(Packet::PubAck(answer)) = event else { return None };
-                if !matches!(answer.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers) {
-                    return Some(Err(MqttError::Refused(format!("{:?}", answer.reason))));
+                match answer.reason {
+                    PubAckReason::Success => {}
+                    PubAckReason::NoMatchingSubscribers => is_heard = false,
+                    reason => return Some(Err(MqttError::Refused(format!("{reason:?}")))),
                 }
                 asked -= 1;
                 (asked == 0).then_some(Ok(()))
             })
             .await?;
         }
-        Ok(())
+        Ok(is_heard)
     }
 }
 

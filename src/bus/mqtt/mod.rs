@@ -26,6 +26,9 @@ use super::{BusError, Delivery, Inbound, Outcome, Receipt, Source, one_line};
 use crate::settings;
 use line::Line;
 
+/// How much of a letter's digest names it.
+const DIGEST_CHARS: usize = 32;
+
 /// The way in from a broker.
 pub struct Input {
     settings: Arc<settings::Mqtt>,
@@ -112,7 +115,8 @@ impl Topics {
         }
     }
 
-    /// Publishes to the dead topic; comes back when the broker has it.
+    /// Publishes to the dead topic; comes back when the broker has it. Where nobody listens there, the broker is told to keep
+    /// it, below the topic under the digest of what it says, so that none takes another's place.
     async fn put_apart(&mut self, publish: &Publish, code: &str, reason: &str) -> Result<(), BusError> {
         let topic = String::from_utf8_lossy(&publish.topic);
         // Not below it: what a message came on may be as long and as deep as a broker lets a topic be.
@@ -120,7 +124,14 @@ impl Topics {
         let said = [("code", code), ("reason", &*one_line(reason)), ("topic", &*topic)];
         let user_properties = said.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         let properties = PublishProperties { user_properties, ..PublishProperties::default() };
-        self.line.publish(vec![(dead, properties, publish.payload.to_vec())]).await
+        let payload = publish.payload.to_vec();
+        let heard = self.line.publish(vec![(dead.clone(), properties.clone(), payload.clone())], false).await?;
+        if !heard {
+            let digest = blake3::hash(&payload).to_hex();
+            let own = format!("{dead}/{}", digest.get(..DIGEST_CHARS).unwrap_or(&digest));
+            self.line.publish(vec![(own, properties, payload)], true).await?;
+        }
+        Ok(())
     }
 }
 

@@ -41,7 +41,7 @@ impl Publisher {
     }
 
     async fn send_all(&mut self) -> Result<(), BusError> {
-        self.line.publish(take(&mut self.waiting)).await
+        self.line.publish(take(&mut self.waiting), false).await.map(drop)
     }
 }
 
