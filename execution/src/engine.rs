@@ -188,15 +188,9 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
     pub fn resume(gate: Option<G>, live: L, paper: P, stages: Stages, state: State) -> Result<Self, StateError> {
         let mut engine = Self::new(gate, live, paper, stages);
         let Stages { dedup, pre_trade, post_trade, .. } = &mut engine.stages;
-        give_back("dedup", state.dedup, [dedup].into_iter(), |it| it.kept(), |it, kept| it.take_back(kept))?;
-        give_back("pre_trade", state.pre_trade, pre_trade.iter_mut(), |it| it.kept(), |it, kept| it.take_back(kept))?;
-        give_back(
-            "post_trade",
-            state.post_trade,
-            post_trade.iter_mut(),
-            |it| it.kept(),
-            |it, kept| it.take_back(kept),
-        )?;
+        give_back("dedup", state.dedup, [dedup].into_iter(), Dedup::kept, Dedup::take_back)?;
+        give_back("pre_trade", state.pre_trade, pre_trade.iter_mut(), PreTrade::kept, PreTrade::take_back)?;
+        give_back("post_trade", state.post_trade, post_trade.iter_mut(), PostTrade::kept, PostTrade::take_back)?;
         engine.breakers = state.breakers;
         engine.judged = state.judged;
         engine.pending = state.pending.into();
@@ -232,12 +226,11 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
 
     /// Opens a breaker; `false` where it was open.
     pub fn open_breaker(&mut self, reach: Reach, by: Actor, reason: String) -> bool {
-        let open = Open { since: self.state.now, by, reason };
-        let opens = self.breakers.open(reach.clone(), open.clone());
+        let opens = self.breakers.all().all(|(open, _)| *open != reach);
         if opens {
-            tracing::warn!(%reach, by = %open.by, open.reason, "a circuit breaker opens");
+            tracing::warn!(%reach, %by, reason, "a circuit breaker opens");
         }
-        opens
+        self.breakers.open(reach, Open { since: self.state.now, by, reason })
     }
 
     /// Closes a breaker on a person's word; what it had been open for.

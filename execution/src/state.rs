@@ -205,10 +205,10 @@ pub struct Fields {
 
 impl Fields {
     fn of(path: String, value: Value) -> Result<Self, StateError> {
-        match value {
-            Value::Object(map) => Ok(Self { path, map }),
-            other => Err(StateError::Field { field: path, problem: format!("{other} is no object") }),
-        }
+        let Value::Object(map) = value else {
+            return Err(StateError::Field { field: path, problem: format!("{value} is no object") });
+        };
+        Ok(Self { path, map })
     }
 
     fn path(&self, field: &str) -> String {

@@ -6,6 +6,7 @@ use ephor_governance::ids::{AccountId, InstrumentId, SourceId};
 use ephor_governance::order::OrderStatus;
 use ephor_governance::units::{Amount, Timestamp};
 
+use super::way::order_report;
 use super::{EngineError, ExecutionEngine};
 use crate::breaker::Reach;
 use crate::gate::{Gate, Report, ReportError};
@@ -14,7 +15,7 @@ use crate::positions::Lane;
 use crate::post::Consequence;
 use crate::reconcile::Orphan;
 use crate::seen::Working;
-use crate::venue::{Execution, Venue, What};
+use crate::venue::{Execution, Filled, Venue, What};
 
 /// How many refused reports are kept, the last ones.
 const REFUSED_MAX: usize = 1_000;
@@ -111,9 +112,10 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
         self.state.now = self.state.now.max(execution.at);
         let instrument = self.state.instruments.get(&execution.instrument).cloned();
         let was_sent = self.was_sent(lane, execution)?;
-        if let Some(report) = self.report_of(lane, execution) {
-            self.report(report).await?;
-        }
+        let refused = match self.report_of(lane, execution) {
+            Some(report) => self.report(report).await?,
+            None => None,
+        };
         self.stages.dedup.sent(execution.order_id.clone());
         self.state.doubtful.remove(&execution.order_id);
         self.count(lane, execution, instrument.as_ref())?;
@@ -123,8 +125,11 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
         if is_followed {
             return Ok(());
         }
-        if !was_sent {
-            self.note_orphan(lane, execution);
+        if let What::Filled(filled) = &execution.what {
+            self.stop_for(execution, filled, refused, instrument.is_some());
+            if !was_sent {
+                self.note_orphan(lane, execution, filled);
+            }
         }
         if self.is_caught_up {
             self.judge(lane, execution);
@@ -156,9 +161,8 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
     }
 
     /// A fill of an order that nobody sent: it is counted, because the venue holds it, and stops what it is of.
-    fn note_orphan(&mut self, lane: Lane, execution: &Execution) {
-        let Execution { order_id, strategy, instrument, at, what } = execution;
-        let What::Filled(filled) = what else { return };
+    fn note_orphan(&mut self, lane: Lane, execution: &Execution, filled: &Filled) {
+        let Execution { order_id, strategy, instrument, at, .. } = execution;
         let strategy = self.state.positions.capital(strategy).map(|_| strategy.clone());
         let orphan = Orphan {
             lane,
@@ -199,8 +203,6 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
                     self.state.positions.fill(lane, &execution.strategy, terms, filled);
                     // What it was filled at is what it is worth now: results are not measured by a price before it.
                     self.state.take_price(&execution.instrument, filled.price, execution.at);
-                } else {
-                    self.leave_uncounted(execution);
                 }
                 if let Some(working) = self.state.working.get_mut(id) {
                     working.left = working.left.minus(filled.qty);
@@ -216,13 +218,20 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
         Ok(())
     }
 
-    /// A fill in something whose terms nobody has given: it cannot be counted, and holds up nothing but what it is of.
-    fn leave_uncounted(&mut self, execution: &Execution) {
+    /// A fill that governance refuses, or in something whose terms nobody has given: it is not governed, or not counted,
+    /// and stops nothing but what it is of.
+    fn stop_for(&mut self, execution: &Execution, filled: &Filled, refused: Option<String>, is_listed: bool) {
         let Execution { strategy, instrument, order_id, .. } = execution;
-        tracing::error!(?execution, "a fill in an instrument whose terms are not known");
-        let reason = format!("{instrument} was filled under {order_id}, and its terms are not known");
-        self.open_breaker(Reach::Instrument(instrument.clone()), self.stages.by.clone(), reason.clone());
-        self.open_breaker(Reach::Strategy(strategy.clone()), self.stages.by.clone(), reason);
+        if let Some(problem) = refused {
+            let reason = format!("governance does not take the fill {}: {problem}", filled.id);
+            self.open_breaker(Reach::Strategy(strategy.clone()), self.stages.by.clone(), reason);
+        }
+        if !is_listed {
+            tracing::error!(?execution, "a fill in an instrument whose terms are not known");
+            let reason = format!("{instrument} was filled under {order_id}, and its terms are not known");
+            self.open_breaker(Reach::Instrument(instrument.clone()), self.stages.by.clone(), reason.clone());
+            self.open_breaker(Reach::Strategy(strategy.clone()), self.stages.by.clone(), reason);
+        }
     }
 
     /// What governance is told of an execution.
@@ -230,7 +239,7 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
         let Execution { order_id, strategy, instrument, at, what } = execution;
         let over = |status, reason| Report::Order {
             strategy: strategy.clone(),
-            report: self.order_report(order_id, instrument, status, reason),
+            report: order_report(order_id, instrument, status, reason),
             at: *at,
             trace: order_id.text(),
         };
@@ -259,24 +268,18 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
         }
     }
 
-    /// Reports; what a rule refuses is kept to be looked at, and holds up nothing. Of a fill that is refused the strategy
-    /// is stopped.
-    async fn report(&mut self, report: Report) -> Result<(), EngineError> {
-        let Some(gate) = self.gate.as_ref().filter(|gate| !gate.is_off()) else { return Ok(()) };
+    /// Reports; what a rule refuses is kept to be looked at, and holds up nothing. What it says is given back.
+    async fn report(&mut self, report: Report) -> Result<Option<String>, EngineError> {
+        let Some(gate) = self.gate.as_ref().filter(|gate| !gate.is_off()) else { return Ok(None) };
         match gate.report(report.clone()).await {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(None),
             Err(ReportError::Refused { problem }) => {
                 tracing::error!(?report, problem, "governance does not take a report");
-                if let Report::Fill { strategy, fill, .. } = &report {
-                    // What governance does not see it cannot govern.
-                    let reason = format!("governance does not take the fill {}: {problem}", fill.id);
-                    self.open_breaker(Reach::Strategy(strategy.clone()), self.stages.by.clone(), reason);
-                }
                 if self.refused.len() == REFUSED_MAX {
                     self.refused.remove(0);
                 }
-                self.refused.push((report, problem));
-                Ok(())
+                self.refused.push((report, problem.clone()));
+                Ok(Some(problem))
             }
             Err(error @ ReportError::Unavailable { .. }) => Err(error.into()),
         }

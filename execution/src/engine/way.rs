@@ -266,7 +266,7 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
     /// Governance let it go and it did not go: that stands beside the decision, and is the end of this order. What has
     /// changed since, nobody asked about.
     fn note_denied(&mut self, order: &VenueOrder, refusal: &Refusal) {
-        let report = self.order_report(&order.id, &order.instrument, OrderStatus::Denied, Some(refusal.code()));
+        let report = order_report(&order.id, &order.instrument, OrderStatus::Denied, Some(refusal.code()));
         self.pending.push_back(Report::Order {
             strategy: order.strategy.clone(),
             report,
@@ -274,34 +274,34 @@ impl<G: Gate, L: Venue, P: Venue> ExecutionEngine<G, L, P> {
             trace: order.id.text(),
         });
     }
+}
 
-    pub(super) fn order_report(
-        &self,
-        order: &SourceId,
-        instrument: &InstrumentId,
-        status: OrderStatus,
-        reason: Option<&str>,
-    ) -> OrderReport {
-        let word = match status {
-            OrderStatus::Filled => "filled",
-            OrderStatus::Rejected => "rejected",
-            OrderStatus::Denied => DENIED,
-            OrderStatus::Canceled => "canceled",
-            OrderStatus::Expired => "expired",
-        };
-        OrderReport {
-            id: report_id(order, word),
-            instrument: instrument.clone(),
-            order_id: Some(order.clone()),
-            status,
-            side: None,
-            qty: None,
-            price: None,
-            position_qty: None,
-            equity: None,
-            commission: None,
-            reason: reason.map(str::to_owned),
-        }
+/// What governance is told of an order that is over.
+pub(super) fn order_report(
+    order: &SourceId,
+    instrument: &InstrumentId,
+    status: OrderStatus,
+    reason: Option<&str>,
+) -> OrderReport {
+    let word = match status {
+        OrderStatus::Filled => "filled",
+        OrderStatus::Rejected => "rejected",
+        OrderStatus::Denied => DENIED,
+        OrderStatus::Canceled => "canceled",
+        OrderStatus::Expired => "expired",
+    };
+    OrderReport {
+        id: report_id(order, word),
+        instrument: instrument.clone(),
+        order_id: Some(order.clone()),
+        status,
+        side: None,
+        qty: None,
+        price: None,
+        position_qty: None,
+        equity: None,
+        commission: None,
+        reason: reason.map(str::to_owned),
     }
 }
 

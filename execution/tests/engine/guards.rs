@@ -165,6 +165,31 @@ fn a_strategy_whose_fills_governance_does_not_take_is_stopped() {
     assert_eq!(qty(&send(&mut engine, &exit("x-1"))), 2.into());
 }
 
+#[test]
+fn what_a_person_has_let_go_after_such_a_fill_stays_let_go_over_a_restart() {
+    let journal = Journal::default();
+    let gate = Remembers { refuses_fills: true, ..Remembers::default() };
+    let mut before = engine(Some(gate.clone()), stages(2, &journal), &journal);
+    send(&mut before, &entry("o-1"));
+    let unlisted = before.live().executions.last().unwrap().clone();
+    before.live().executions.push(Execution { instrument: "DELISTED".parse().unwrap(), ..unlisted });
+    block(before.on_executions()).unwrap();
+    let stopped: Vec<_> = before.breakers().all().map(|(reach, _)| reach.clone()).collect();
+    assert_eq!(open(&before), ["strategy:momentum", "instrument:DELISTED"]);
+    for reach in stopped {
+        before.close_breaker(&reach, &"alice".parse().unwrap());
+    }
+    let state = before.state();
+    let (live, paper) = before.into_venues();
+    let mut after = ExecutionEngine::resume(Some(gate), live, paper, stages(2, &journal), state).unwrap();
+    prepare(&mut after);
+    block(after.on_executions()).unwrap();
+    assert_eq!(open(&after), [""; 0]);
+    assert_eq!(qty(&send(&mut after, &entry("o-2"))), 2.into());
+    // The next one is another.
+    assert_eq!(open(&after), ["strategy:momentum"]);
+}
+
 /// Takes an order and does not say so while it is away.
 #[derive(Clone)]
 struct Lossy {

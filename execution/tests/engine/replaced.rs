@@ -43,11 +43,11 @@ impl Own {
         if self.says(stage, id) { Ok(()) } else { Err(Refusal::Restricted) }
     }
 
-    fn kept(&self) -> Option<Kept> {
-        Some(Kept { check: "own", state: json!({ "count": self.count }) })
+    fn count(&self) -> Kept {
+        Kept { check: "own", state: json!({ "count": self.count }) }
     }
 
-    fn take_back(&mut self, mut kept: Fields) -> Result<(), StateError> {
+    fn count_from(&mut self, mut kept: Fields) -> Result<(), StateError> {
         self.count = kept.take("count")?;
         note(&self.journal, format!("found {}", self.count));
         kept.end()
@@ -73,11 +73,11 @@ impl Dedup for Own {
     fn sent(&mut self, _: SourceId) {}
 
     fn kept(&self) -> Option<Kept> {
-        self.kept()
+        Some(self.count())
     }
 
     fn take_back(&mut self, kept: Fields) -> Result<(), StateError> {
-        self.take_back(kept)
+        self.count_from(kept)
     }
 }
 
@@ -113,11 +113,11 @@ impl PreTrade for Own {
     }
 
     fn kept(&self) -> Option<Kept> {
-        self.kept()
+        Some(self.count())
     }
 
     fn take_back(&mut self, kept: Fields) -> Result<(), StateError> {
-        self.take_back(kept)
+        self.count_from(kept)
     }
 }
 
@@ -158,11 +158,11 @@ impl PostTrade for Own {
     }
 
     fn kept(&self) -> Option<Kept> {
-        self.kept()
+        Some(self.count())
     }
 
     fn take_back(&mut self, kept: Fields) -> Result<(), StateError> {
-        self.take_back(kept)
+        self.count_from(kept)
     }
 }
 
