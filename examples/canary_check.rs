@@ -13,6 +13,7 @@ use ephor::canary::{Canary, component};
 use ephor::embed::Embedded;
 use ephor::settings::Settings;
 use ephor_governance::event::Event;
+use tokio::sync::watch;
 
 #[expect(clippy::print_stdout, reason = "an example that shows what it is told")]
 fn main() -> Result<(), Box<dyn Error>> {
@@ -28,7 +29,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let is_connected = seen.load(Ordering::SeqCst);
         async move { if is_connected { Ok(()) } else { Err("the broker has closed the session".into()) } }
     });
-    let mut canary = Canary::new(house.session().clone(), &settings.canary, &dir, || Duration::from_secs(30))?;
+    // Whoever keeps the sender can change what is checked while it is.
+    let (_, checked) = watch::channel(settings.canary);
+    let mut canary = Canary::new(house.session().clone(), checked, &dir, || Duration::from_secs(30))?;
     canary.add("broker", broker);
 
     for round in 1..=5 {

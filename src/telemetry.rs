@@ -16,9 +16,9 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
-use crate::settings::{LogFormat, Telemetry};
+use crate::settings::{LogFormat, LogLevel, Telemetry};
 
 /// Why traces cannot be sent.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,15 @@ pub struct TelemetryError {
 /// What has been set up; dropped, it sends the spans that it still holds.
 pub struct Started {
     provider: Option<SdkTracerProvider>,
+    /// `None` where `EPHOR_LOG` says which lines are written.
+    shown: Option<reload::Handle<EnvFilter, Registry>>,
+}
+
+impl Started {
+    /// Writes log lines of another level from here on; says whether it does. `EPHOR_LOG` stands over the settings.
+    pub fn show(&self, level: LogLevel) -> bool {
+        self.shown.as_ref().is_some_and(|shown| shown.reload(filter(level)).is_ok())
+    }
 }
 
 impl Drop for Started {
@@ -41,12 +50,15 @@ impl Drop for Started {
     }
 }
 
-/// Lets log lines go to standard error, `level` and above (or as `EPHOR_LOG` says), and spans to where the settings say.
+/// Lets log lines go to standard error (those that `EPHOR_LOG` asks for, where it is set), and spans to where the
+/// settings say.
 ///
 /// # Errors
 /// [`TelemetryError`].
-pub fn start(settings: &Telemetry, level: &str) -> Result<Started, TelemetryError> {
-    let filter = EnvFilter::try_from_env("EPHOR_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+pub fn start(settings: &Telemetry) -> Result<Started, TelemetryError> {
+    let asked = EnvFilter::try_from_env("EPHOR_LOG").ok();
+    let is_asked = asked.is_some();
+    let (shown, handle) = reload::Layer::new(asked.unwrap_or_else(|| filter(settings.log_level)));
     let colours = anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(colours);
     let lines = match settings.log_format {
@@ -60,8 +72,19 @@ pub fn start(settings: &Telemetry, level: &str) -> Result<Started, TelemetryErro
         tracing_opentelemetry::layer().with_tracer(provider.tracer("ephor")).with_filter(requests)
     });
     // Someone who embeds the program may have set one up already.
-    drop(tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).try_init());
-    Ok(Started { provider })
+    drop(tracing_subscriber::registry().with(lines.with_filter(shown)).with(spans).try_init());
+    Ok(Started { provider, shown: (!is_asked).then_some(handle) })
+}
+
+fn filter(level: LogLevel) -> EnvFilter {
+    EnvFilter::new(match level {
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        // The server tells how it starts its threads.
+        LogLevel::Info => "info,actix_server=warn",
+        LogLevel::Debug => "debug",
+        LogLevel::Trace => "trace",
+    })
 }
 
 fn exporting(endpoint: &str) -> Result<SdkTracerProvider, TelemetryError> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use actix_web::web;
 use smol_str::{SmolStr, format_smolstr};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -45,9 +46,14 @@ pub struct Buses {
 }
 
 impl Buses {
-    /// As the settings say. Nothing is connected yet.
+    /// As the settings say; `canary` is what they say of it later on, too. Nothing is connected yet.
     #[must_use]
-    pub fn new(settings: &Settings, data: &Path, session: &Session) -> Self {
+    pub fn new(
+        settings: &Settings,
+        canary: &watch::Receiver<settings::Canary>,
+        data: &Path,
+        session: &Session,
+    ) -> Self {
         let mut buses = Self::default();
         let positions = &session.positions;
         for file in &settings.bus.jsonl {
@@ -57,9 +63,8 @@ impl Buses {
             let inbound = jsonl::Growing::new(&file.path, &dead, taken, which);
             buses.take_in(&file.name, |_| Box::new(inbound), &file.reading, None);
         }
-        let offset_max = Duration::from_millis(settings.canary.clock_offset_ms_max);
         for server in &settings.bus.redis {
-            buses.redis(server, session, offset_max);
+            buses.redis(server, session, canary);
         }
         for broker in &settings.bus.mqtt {
             if !broker.topics.is_empty() {
@@ -89,7 +94,7 @@ impl Buses {
         buses
     }
 
-    fn redis(&mut self, server: &settings::Redis, session: &Session, offset_max: Duration) {
+    fn redis(&mut self, server: &settings::Redis, session: &Session, canary: &watch::Receiver<settings::Canary>) {
         let name = &server.name;
         if !server.keys.is_empty() {
             let silent_max = server.heartbeat_seconds_max.map(Duration::from_secs);
@@ -103,7 +108,7 @@ impl Buses {
         if let Some(events) = redis::Events::new(server, &session.governor) {
             self.tell(format_smolstr!("bus:{name}:publish"), Box::new(events));
         }
-        let clock = redis::Clock::new(redis::Server::new(server), offset_max);
+        let clock = redis::Clock::new(redis::Server::new(server), canary.clone());
         self.checked.push((format_smolstr!("clock:{name}"), clock));
     }
 

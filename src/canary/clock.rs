@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures::future::BoxFuture;
+use tokio::sync::watch;
 
 use super::{Component, Fault};
+use crate::settings;
 
 /// The wall clock went another way than the steady one.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,13 +48,13 @@ impl Reading {
 
 /// Whether the wall clock is steady.
 pub(super) struct Steady {
-    jump_max: Duration,
+    settings: watch::Receiver<settings::Canary>,
     last: Mutex<Option<Reading>>,
 }
 
 impl Steady {
-    pub(super) fn new(jump_max: Duration) -> Arc<Self> {
-        Arc::new(Self { jump_max, last: Mutex::default() })
+    pub(super) fn new(settings: watch::Receiver<settings::Canary>) -> Arc<Self> {
+        Arc::new(Self { settings, last: Mutex::default() })
     }
 }
 
@@ -60,7 +62,8 @@ impl Component for Steady {
     fn check(self: Arc<Self>) -> BoxFuture<'static, Result<(), Fault>> {
         let now = Reading::now();
         let before = self.last.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
-        let held = before.map_or(Ok(()), |before| before.held_against(&now, self.jump_max));
+        let jump_max = Duration::from_millis(self.settings.borrow().clock_offset_ms_max);
+        let held = before.map_or(Ok(()), |before| before.held_against(&now, jump_max));
         Box::pin(async move { Ok(held?) })
     }
 }

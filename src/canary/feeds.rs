@@ -1,8 +1,8 @@
 //! Sources of events, and when each was last heard of.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
@@ -12,24 +12,35 @@ use super::{Component, Fault};
 
 /// When each watched source was last heard of. Cheap to clone; every clone is the same.
 ///
-/// Only the sources named at the start are kept, so a caller cannot fill memory with names. What has not
-/// been heard of yet counts from the start.
+/// Only the sources that the settings name are kept, so a caller cannot fill memory with names. What has not
+/// been heard of yet counts from when it was named.
 #[derive(Clone, Debug)]
 pub struct Feeds {
     since: Instant,
     /// Milliseconds after `since`.
-    heard: Arc<BTreeMap<SmolStr, AtomicU64>>,
+    heard: Arc<RwLock<BTreeMap<SmolStr, AtomicU64>>>,
+}
+
+impl Default for Feeds {
+    fn default() -> Self {
+        Self { since: Instant::now(), heard: Arc::default() }
+    }
 }
 
 impl Feeds {
-    pub(super) fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
-        let heard = names.map(|name| (name.into(), AtomicU64::new(0))).collect();
-        Self { since: Instant::now(), heard: Arc::new(heard) }
+    /// Watches these sources and no others. One that was watched before stays as it was heard.
+    pub(super) fn keep<'a>(&self, names: impl Iterator<Item = &'a str>) {
+        let mut heard = self.heard.write().unwrap_or_else(PoisonError::into_inner);
+        let mut before = std::mem::take(&mut *heard);
+        heard.extend(names.map(|name| {
+            let known = before.remove(name);
+            (name.into(), known.unwrap_or_else(|| AtomicU64::new(self.now_ms())))
+        }));
     }
 
     /// An event of this source has arrived now. A source that nobody watches is nothing to remember.
     pub fn arrived(&self, source: &str) {
-        if let Some(heard) = self.heard.get(source) {
+        if let Some(heard) = self.heard.read().unwrap_or_else(PoisonError::into_inner).get(source) {
             heard.fetch_max(self.now_ms(), Ordering::Relaxed);
         }
     }
@@ -37,7 +48,8 @@ impl Feeds {
     /// How long nothing was heard of a source; `None` where nobody watches it.
     #[must_use]
     pub fn age(&self, source: &str) -> Option<Duration> {
-        let heard_ms = self.heard.get(source)?.load(Ordering::Relaxed);
+        let heard = self.heard.read().unwrap_or_else(PoisonError::into_inner);
+        let heard_ms = heard.get(source)?.load(Ordering::Relaxed);
         Some(Duration::from_millis(self.now_ms().saturating_sub(heard_ms)))
     }
 

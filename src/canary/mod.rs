@@ -23,6 +23,7 @@ use ephor_governance::canary::{Alert, FailureAction, Round};
 use ephor_governance::event::Event;
 use ephor_governance::system::Command;
 use futures::future::join_all;
+use reqwest::Client;
 use smol_str::SmolStr;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -59,7 +60,11 @@ impl CanaryError {
 pub struct Canary {
     session: Session,
     interval: Box<dyn Fn() -> Duration + Send + Sync>,
-    timeout: Duration,
+    settings: watch::Receiver<settings::Canary>,
+    client: Client,
+    /// What the settings name.
+    named: BTreeMap<SmolStr, Arc<dyn Component>>,
+    /// What is checked whatever they name.
     components: BTreeMap<SmolStr, Arc<dyn Component>>,
     /// Components whose failure is shown and acts on nothing: they are left out of what is recorded.
     shown: BTreeSet<SmolStr>,
@@ -70,43 +75,53 @@ pub struct Canary {
 }
 
 impl Canary {
-    /// A canary that checks the directory of the log, its disk, the clock, and what the settings name.
-    /// `interval` is asked all the time: the policy in force may change.
+    /// A canary that checks the directory of the log, its disk, the clock, and what the settings name: what they say
+    /// when a round begins. `interval` is asked all the time: the policy in force may change.
     ///
     /// # Errors
     /// [`CanaryError`].
     pub fn new(
         session: Session,
-        settings: &settings::Canary,
+        settings: watch::Receiver<settings::Canary>,
         dir: &Path,
         interval: impl Fn() -> Duration + Send + Sync + 'static,
     ) -> Result<Self, CanaryError> {
-        let feeds = Feeds::new(settings.feeds.iter().map(|feed| feed.name.as_str()));
         let mut canary = Self {
             session,
             interval: Box::new(interval),
-            timeout: Duration::from_millis(settings.check_timeout_ms),
+            settings: settings.clone(),
+            client: endpoint::client().map_err(CanaryError::Client)?,
+            named: BTreeMap::new(),
             components: BTreeMap::new(),
             shown: BTreeSet::new(),
-            feeds: feeds.clone(),
+            feeds: Feeds::default(),
             unrecorded: None,
             last: watch::Sender::new(Arc::new(Round { results: BTreeMap::new() })),
         };
         canary.add(LOG, storage::Writable::new(dir));
-        canary.add("disk", storage::Room::new(dir, settings.disk_free_mib_min));
-        canary.add("clock", clock::Steady::new(Duration::from_millis(settings.clock_offset_ms_max)));
+        canary.add("disk", storage::Room::new(dir, settings.clone()));
+        canary.add("clock", clock::Steady::new(settings));
+        canary.take_up();
+        Ok(canary)
+    }
+
+    /// Checks what the settings name now.
+    fn take_up(&mut self) {
+        let settings = self.settings.borrow_and_update().clone();
+        self.feeds.keep(settings.feeds.iter().map(|feed| feed.name.as_str()));
+        let mut named: BTreeMap<SmolStr, Arc<dyn Component>> = BTreeMap::new();
         for feed in &settings.feeds {
             let age_max = Duration::from_secs(feed.age_seconds_max);
-            canary.add(format!("feed:{}", feed.name), feeds::Fresh::new(&feeds, &feed.name, age_max));
+            named.insert(format!("feed:{}", feed.name).into(), feeds::Fresh::new(&self.feeds, &feed.name, age_max));
         }
         for tcp in &settings.tcp {
-            canary.add(format!("tcp:{}", tcp.name), endpoint::Port::new(&tcp.address));
+            named.insert(format!("tcp:{}", tcp.name).into(), endpoint::Port::new(&tcp.address));
         }
-        let client = endpoint::client().map_err(CanaryError::Client)?;
         for http in &settings.http {
-            canary.add(format!("http:{}", http.name), endpoint::Page::new(&client, &http.url, http.status));
+            let page = endpoint::Page::new(&self.client, &http.url, http.status);
+            named.insert(format!("http:{}", http.name).into(), page);
         }
-        Ok(canary)
+        self.named = named;
     }
 
     /// Has one more component checked; it takes the place of one of the same name.
@@ -138,8 +153,15 @@ impl Canary {
     /// # Errors
     /// [`Failure`]: the round is not recorded; the next one says so of the log.
     pub async fn round(&mut self) -> Result<Recorded, Failure> {
-        let checks = self.components.iter().map(|(name, component)| {
-            let (name, checked) = (name.clone(), component::checked(component.clone(), self.timeout));
+        // Whoever could have changed them may have gone.
+        if self.settings.has_changed().unwrap_or(false) {
+            self.take_up();
+        }
+        let timeout = Duration::from_millis(self.settings.borrow().check_timeout_ms);
+        let mut components = self.named.clone();
+        components.extend(self.components.clone());
+        let checks = components.into_iter().map(|(name, component)| {
+            let checked = component::checked(component, timeout);
             async move { (name, checked.await) }
         });
         let mut results: BTreeMap<_, _> = join_all(checks).await.into_iter().collect();

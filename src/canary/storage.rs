@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use tokio::sync::watch;
 
 use super::blocking::Alone;
 use super::{Component, Fault};
+use crate::settings;
 
 /// The file that is written, beside the log.
 const FILE: &str = "canary";
@@ -53,20 +55,20 @@ struct Full {
 /// How much room the file system of the directory has.
 pub(super) struct Room {
     dir: PathBuf,
-    free_mib_min: u64,
+    settings: watch::Receiver<settings::Canary>,
     alone: Alone,
 }
 
 impl Room {
-    pub(super) fn new(dir: &Path, free_mib_min: u64) -> Arc<Self> {
-        Arc::new(Self { dir: dir.to_owned(), free_mib_min, alone: Alone::default() })
+    pub(super) fn new(dir: &Path, settings: watch::Receiver<settings::Canary>) -> Arc<Self> {
+        Arc::new(Self { dir: dir.to_owned(), settings, alone: Alone::default() })
     }
 }
 
 impl Component for Room {
     fn check(self: Arc<Self>) -> BoxFuture<'static, Result<(), Fault>> {
         Box::pin(async move {
-            let (dir, free_mib_min) = (self.dir.clone(), self.free_mib_min);
+            let (dir, free_mib_min) = (self.dir.clone(), self.settings.borrow().disk_free_mib_min);
             let look = move || {
                 let stat = rustix::fs::statvfs(&dir)?;
                 let free_mib = stat.f_bavail.saturating_mul(stat.f_frsize) >> 20;

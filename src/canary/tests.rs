@@ -36,6 +36,7 @@ impl House {
     }
 
     fn canary_over(&self, settings: &settings::Canary, dir: &Path) -> Canary {
+        let (_, settings) = watch::channel(settings.clone());
         Canary::new(self.session.clone(), settings, dir, || Duration::from_millis(10)).unwrap()
     }
 

@@ -1,11 +1,14 @@
 //! `ephor serve`: the service, until it is told to stop.
 
+mod reload;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use actix_web::web;
 use ephor_actors::{Config, Governor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::flags::Flags;
@@ -15,11 +18,11 @@ use crate::audit_db::{self, Database, Sink, Watch};
 use crate::bus::{Buses, Status};
 use crate::canary::{self, Canary, Fault};
 use crate::serve::app::{App, Governed, Keys, Recovery};
-use crate::serve::tls::Certificate;
 use crate::serve::{self, Listening};
-use crate::settings::Settings;
+use crate::settings::{self, Flag, Settings};
 use crate::store::{self, Session};
 use crate::telemetry;
+use reload::Reload;
 
 /// Serve the HTTP API: engines ask before every order, operators act
 #[derive(clap::Args)]
@@ -32,16 +35,24 @@ pub(super) struct Args {
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
     let started = Instant::now();
-    let settings = Settings::load(global.config.as_deref(), &args.flags.given())?;
+    // Until somebody listens for it a reload would end the service: to open a long log takes its time. What was
+    // installed once stays.
+    store::block_on(async { listen_for(SignalKind::hangup()).map(drop) })?;
+    let mut flags = args.flags.given();
+    let level = match global.verbose {
+        0 => None,
+        1 => Some("debug"),
+        _more => Some("trace"),
+    };
+    flags.extend(level.map(|level| Flag::new("--verbose", "telemetry.log_level", level)));
+    let settings = Settings::load(global.config.as_deref(), &flags)?;
     // Whoever speaks TLS here speaks it with one library; a second call finds it set.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let level = match global.verbose {
-        0 => "info,actix_server=warn",
-        1 => "debug",
-        _more => "trace",
-    };
-    let _telemetry = telemetry::start(&settings.telemetry, level).map_err(serve::ServeError::from)?;
+    let telemetry = telemetry::start(&settings.telemetry).map_err(serve::ServeError::from)?;
     let keys = Keys::open(&global.data)?;
+    let (canary, checked) = watch::channel(settings.canary.clone());
+    let reload =
+        Reload { config: global.config.clone(), flags, settings: settings.clone(), telemetry: &telemetry, canary };
     if settings.governance.enabled {
         let server = &settings.server;
         let config = Config {
@@ -53,7 +64,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
         };
         let to_serve = settings.clone();
         store::govern_with(&global.data, &settings, &config, async |session| {
-            let mut buses = Buses::new(&to_serve, &global.data, &session);
+            let hang_up = listen_for(SignalKind::hangup())?;
+            let mut buses = Buses::new(&to_serve, &checked, &global.data, &session);
             let governor = session.governor.clone();
             let database = Database::of(&to_serve.audit.database)?;
             let mut audit = database.clone().map(|database| {
@@ -64,12 +76,12 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
                 buses.tell_unchecked(status, Box::new(sink));
                 Watch::begin(database, governor.clone(), written)
             });
-            let (governed, canary) = wake(session, &to_serve, &global.data, &buses, audit.as_mut(), started).await?;
+            let (governed, canary) = wake(session, checked, &global.data, &buses, audit.as_mut(), started).await?;
             let stop = CancellationToken::new();
             let audit_watch = audit.map(|audit| tokio::task::spawn_local(audit.run(stop.clone())));
             let limit = Duration::from_secs(to_serve.server.shutdown_seconds);
             let watching = tokio::task::spawn_local(canary.watch(stop.clone()));
-            let ended = until_told(to_serve, keys, Some((governed, buses))).await;
+            let ended = until_told(reload, hang_up, keys, Some((governed, buses))).await;
             stop.cancel();
             if watching.await.is_err() {
                 tracing::error!("the canary had died");
@@ -87,14 +99,14 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
             "{}: governance.enabled is false, so every order is allowed and nothing is recorded",
             styled(WARN, "not governing")
         ));
-        store::block_on(until_told(settings, keys, None))
+        store::block_on(async { until_told(reload, listen_for(SignalKind::hangup())?, keys, None).await })
     }
 }
 
 /// Makes everything ready before the first order: the policy recorded, every strategy alive, the canary's first round.
 async fn wake(
     session: Session,
-    settings: &Settings,
+    checked: watch::Receiver<settings::Canary>,
     data: &Path,
     buses: &Buses,
     audit: Option<&mut Watch>,
@@ -112,9 +124,10 @@ async fn wake(
         let seconds = asked.system_view().state.policy.canary.interval_seconds;
         Duration::from_secs(u64::from(seconds))
     };
-    let mut canary = Canary::new(session, &settings.canary, data, interval).map_err(serve::ServeError::from)?;
-    let (asked, within) = (governor.clone(), Duration::from_millis(settings.canary.check_timeout_ms));
-    canary.add("actors", canary::component(move || beat(asked.clone(), within)));
+    let mut canary = Canary::new(session, checked.clone(), data, interval).map_err(serve::ServeError::from)?;
+    let asked = governor.clone();
+    let within = move || Duration::from_millis(checked.borrow().check_timeout_ms);
+    canary.add("actors", canary::component(move || beat(asked.clone(), within())));
     for (name, component) in buses.components() {
         canary.add(name, component);
     }
@@ -150,10 +163,15 @@ async fn beat(governor: Governor, within: Duration) -> Result<(), Fault> {
 }
 
 /// Serves until a signal ends it.
-async fn until_told(settings: Settings, keys: Keys, governed: Option<(Governed, Buses)>) -> Result<Exit, CliError> {
-    let limit = Duration::from_secs(settings.server.shutdown_seconds);
+async fn until_told(
+    mut reload: Reload<'_>,
+    mut hang_up: Signal,
+    keys: Keys,
+    governed: Option<(Governed, Buses)>,
+) -> Result<Exit, CliError> {
+    let limit = Duration::from_secs(reload.settings.server.shutdown_seconds);
     let (governed, buses) = governed.unzip();
-    let app = web::Data::new(App::new(settings, keys, governed).map_err(serve::ServeError::from)?);
+    let app = web::Data::new(App::new(reload.settings.clone(), keys, governed).map_err(serve::ServeError::from)?);
     let Listening { server, addresses, certificate } = serve::listen(&app)?;
     let scheme = if certificate.is_some() { "https" } else { "http" };
     for address in &addresses {
@@ -165,7 +183,6 @@ async fn until_told(settings: Settings, keys: Keys, governed: Option<(Governed, 
     let serving = actix_web::rt::spawn(server);
     let mut terminate = listen_for(SignalKind::terminate())?;
     let mut interrupt = listen_for(SignalKind::interrupt())?;
-    let mut hang_up = listen_for(SignalKind::hangup())?;
     // A key that is revoked is out within a second.
     let mut look = tokio::time::interval(Duration::from_secs(1));
     loop {
@@ -173,7 +190,7 @@ async fn until_told(settings: Settings, keys: Keys, governed: Option<(Governed, 
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = look.tick() => app.refresh_keys(),
-            _ = hang_up.recv() => reload(&app, certificate.as_deref()),
+            _ = hang_up.recv() => reload.again(&app, certificate.as_deref()),
         }
     }
     print::note(styled(DIM, "stopping: no new work; what is under way is finished"));
@@ -197,13 +214,4 @@ async fn until_told(settings: Settings, keys: Keys, governed: Option<(Governed, 
 
 fn listen_for(kind: SignalKind) -> Result<Signal, CliError> {
     signal(kind).map_err(|source| serve::ServeError::Server(source).into())
-}
-
-/// Reads again what can be read again while serving.
-fn reload(app: &App, certificate: Option<&Certificate>) {
-    app.refresh_keys();
-    if let Some(Err(error)) = certificate.map(Certificate::reload) {
-        tracing::error!(%error, "the certificate could not be read again: the one before stays");
-    }
-    tracing::info!("keys and certificate were read again");
 }

@@ -2,9 +2,11 @@
 
 use std::num::NonZeroU32;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use actix_web::http::StatusCode;
 use ephor_actors::Governor;
 use ephor_governance::canary::Round;
 use ephor_governance::units::Timestamp;
@@ -24,7 +26,7 @@ use crate::canary::Feeds;
 use crate::keys::KeysError;
 use crate::keys::api::{ApiKeys, Caller};
 use crate::keys::signing::{Signer, Verifier};
-use crate::settings::Settings;
+use crate::settings::{Limits, Settings};
 use crate::store;
 
 /// How old a look at the house may be.
@@ -38,10 +40,40 @@ pub async fn silent(governor: &Governor, within: Duration) -> Option<String> {
     (!parts.is_empty()).then(|| format!("no answer from {}", parts.join(", ")))
 }
 
+/// How much is taken at the moment.
+struct Taken {
+    limits: Limits,
+    /// By key; started afresh where the rate has changed.
+    rates: Arc<DefaultKeyedRateLimiter<String>>,
+}
+
+impl Taken {
+    fn new(limits: Limits, before: Option<&Self>) -> Self {
+        let rate = |limits: &Limits| (limits.requests_per_second, limits.burst);
+        let rates = before.filter(|before| rate(&before.limits) == rate(&limits)).map(|before| before.rates.clone());
+        let rates = rates.unwrap_or_else(|| {
+            let at_least_one = |number: u32| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+            let quota = Quota::per_second(at_least_one(limits.requests_per_second));
+            Arc::new(RateLimiter::keyed(quota.allow_burst(at_least_one(limits.burst))))
+        });
+        Self { limits, rates }
+    }
+}
+
+/// A place for an event stream, given back when it is dropped.
+pub struct StreamPlace(Arc<AtomicUsize>);
+
+impl Drop for StreamPlace {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// The service as its handlers see it.
 pub struct App {
     /// What the service was started with.
     pub settings: Settings,
+    taken: RwLock<Arc<Taken>>,
     /// What has been counted.
     pub figures: Figures,
     keys: ApiKeys,
@@ -51,12 +83,11 @@ pub struct App {
     pub signer: Signer,
     /// What acts keep between requests.
     pub acts: Acts,
-    rates: DefaultKeyedRateLimiter<String>,
     governed: Option<Governed>,
     /// Places for reads of the log.
     pub reads: Arc<Semaphore>,
-    /// Places for event streams.
-    pub streams: Arc<Semaphore>,
+    /// Event streams that are open.
+    streams: Arc<AtomicUsize>,
     /// Places of the lines of all streams of reports: a part of what may be under way, so that orders find room.
     pub intake: Arc<Semaphore>,
     closing: CancellationToken,
@@ -121,15 +152,12 @@ impl App {
     /// A metric that cannot be.
     pub fn new(settings: Settings, keys: Keys, governed: Option<Governed>) -> Result<Self, prometheus::Error> {
         let Keys { keys, verifier, signer } = keys;
-        let limits = &settings.server.limits;
-        let in_flight = limits.in_flight;
-        let at_least_one = |number: u32| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::per_second(at_least_one(limits.requests_per_second)).allow_burst(at_least_one(limits.burst));
+        let in_flight = settings.server.limits.in_flight;
         Ok(Self {
             figures: Figures::new(settings.telemetry.metrics_strategies_max)?,
-            rates: RateLimiter::keyed(quota),
+            taken: RwLock::new(Arc::new(Taken::new(settings.server.limits.clone(), None))),
             reads: Arc::new(Semaphore::new(READS_MAX)),
-            streams: Arc::new(Semaphore::new(limits.streams)),
+            streams: Arc::default(),
             settings,
             keys,
             verifier,
@@ -164,10 +192,36 @@ impl App {
         self.governed.as_ref().ok_or_else(Problem::disabled)
     }
 
-    /// How long a request may take to be there and to be answered.
+    fn taken(&self) -> Arc<Taken> {
+        self.taken.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How much is taken at the moment.
     #[must_use]
-    pub const fn request_timeout(&self) -> Duration {
-        Duration::from_millis(self.settings.server.limits.request_timeout_ms)
+    pub fn limits(&self) -> Limits {
+        self.taken().limits.clone()
+    }
+
+    /// Goes by other settings from here on, as far as that can be without a restart. A new rate counts afresh.
+    pub fn renew(&self, settings: &Settings) {
+        let mut taken = self.taken.write().unwrap_or_else(PoisonError::into_inner);
+        *taken = Arc::new(Taken::new(settings.server.limits.clone(), Some(&taken)));
+        drop(taken);
+        self.figures.bound(settings.telemetry.metrics_strategies_max);
+    }
+
+    /// A place for one more event stream, where there is one.
+    ///
+    /// # Errors
+    /// 503.
+    pub fn stream_place(&self) -> Result<StreamPlace, Problem> {
+        let most = self.taken().limits.streams;
+        let one_more = |open: usize| (open < most).then(|| open + 1);
+        self.streams.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).map_err(|_| {
+            let detail = format!("at most {most} event streams at once");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "STREAMS_TOO_MANY", detail).retry_after(5)
+        })?;
+        Ok(StreamPlace(self.streams.clone()))
     }
 
     /// Looks whether keys have changed on the disk.
@@ -191,13 +245,12 @@ impl App {
     /// # Errors
     /// 429.
     pub fn within_rate(&self, caller: &Caller, requests: NonZeroU32) -> Result<(), Problem> {
-        let within = self.rates.check_key_n(&caller.key_id, requests);
+        let taken = self.taken();
+        let within = taken.rates.check_key_n(&caller.key_id, requests);
         // As many as no burst may hold are too many, too.
         within.map_err(drop).and_then(|within| within.map_err(drop)).map_err(|()| {
-            let limits = &self.settings.server.limits;
-            let detail = format!("at most {} requests a second with one key", limits.requests_per_second);
-            let status = actix_web::http::StatusCode::TOO_MANY_REQUESTS;
-            Problem::new(status, "RATE_EXCEEDED", detail).retry_after(1).blocking()
+            let detail = format!("at most {} requests a second with one key", taken.limits.requests_per_second);
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, "RATE_EXCEEDED", detail).retry_after(1).blocking()
         })
     }
 
@@ -254,7 +307,7 @@ impl App {
         if let Some(governed) = &self.governed {
             let mut looked = self.looked.lock().await;
             if looked.as_ref().is_none_or(|(at, _)| at.elapsed() >= FRESH) {
-                let most = self.settings.telemetry.metrics_strategies_max;
+                let most = self.figures.strategies_max();
                 *looked = Some((Instant::now(), measured::of(governed, most).await));
             }
             families.extend(looked.iter().flat_map(|(_, shown)| shown).cloned());

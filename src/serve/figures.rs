@@ -4,6 +4,7 @@
 //! `_other`, a route is the pattern it was registered with, and everything else is a word of a closed list.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ pub struct Figures {
     /// Event streams that are open.
     pub streams: IntGauge,
     names: RwLock<HashSet<StrategyId>>,
-    strategies_max: usize,
+    strategies_max: AtomicUsize,
 }
 
 impl Figures {
@@ -66,7 +67,28 @@ impl Figures {
         registry.register(Box::new(request_seconds.clone()))?;
         registry.register(Box::new(streams.clone()))?;
         let names = RwLock::default();
-        Ok(Self { registry, decisions, blocks, gate, requests, request_seconds, streams, names, strategies_max })
+        Ok(Self {
+            registry,
+            decisions,
+            blocks,
+            gate,
+            requests,
+            request_seconds,
+            streams,
+            names,
+            strategies_max: strategies_max.into(),
+        })
+    }
+
+    /// Gives a name of its own to this many strategies; those that have one keep it.
+    pub fn bound(&self, strategies_max: usize) {
+        self.strategies_max.store(strategies_max, Ordering::Relaxed);
+    }
+
+    /// How many strategies may have a name of their own.
+    #[must_use]
+    pub fn strategies_max(&self) -> usize {
+        self.strategies_max.load(Ordering::Relaxed)
     }
 
     /// Counts what one order came to.
@@ -98,13 +120,13 @@ impl Figures {
         if known(&names) {
             return strategy.as_str();
         }
-        let full = names.len() >= self.strategies_max;
+        let full = names.len() >= self.strategies_max();
         drop(names);
         if full {
             return OTHER;
         }
         let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
-        if known(&names) || names.len() < self.strategies_max {
+        if known(&names) || names.len() < self.strategies_max() {
             names.insert(strategy.clone());
             return strategy.as_str();
         }

@@ -23,6 +23,7 @@ use utoipa::IntoParams;
 
 use super::app::App;
 use super::auth;
+use super::body::Body;
 use super::headers::idempotency_key;
 use super::problem::Problem;
 
@@ -168,8 +169,8 @@ pub async fn once(
         Ok(None) => return pass(request, next).await,
         Err(problem) => return Ok(request.into_response(problem.error_response())),
     };
-    let body = match request.extract::<Bytes>().await {
-        Ok(body) => body,
+    let body = match request.extract::<Body>().await {
+        Ok(Body(body)) => body,
         Err(error) => return Ok(request.error_response(error).map_into_boxed_body()),
     };
     let name = (caller.key_id.clone(), key);

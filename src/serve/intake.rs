@@ -27,6 +27,7 @@ use utoipa::ToSchema;
 
 use super::app::App;
 use super::auth::{Allowed, Trade};
+use super::body::Body;
 use super::headers::{json_in_utf8, of_type, trace_of};
 use super::problem::{MEDIA_TYPE, Problem};
 use crate::input::{Asked, Code, Entry, LINE_BYTES_MAX, Parser, Refusal};
@@ -191,7 +192,7 @@ pub(super) async fn one(
     allowed: Allowed<Trade>,
     request: HttpRequest,
     app: web::Data<App>,
-    body: Bytes,
+    body: Body,
 ) -> Result<web::Json<LineResult>, Problem> {
     json_in_utf8(&request)?;
     app.governed()?;

@@ -7,6 +7,7 @@ pub mod acts;
 pub mod answer;
 pub mod app;
 pub mod auth;
+pub mod body;
 pub mod decisions;
 pub mod describe;
 pub mod digests;
@@ -89,15 +90,9 @@ pub struct Listening {
 pub fn listen(app: &web::Data<App>) -> Result<Listening, ServeError> {
     let settings = app.settings.server.clone();
     let limits = settings.limits.clone();
-    let body = limits.body_kib << 10;
     let shared = app.clone();
-    let factory = move || {
-        actix_web::App::new()
-            .app_data(shared.clone())
-            .app_data(web::PayloadConfig::new(body))
-            .configure(routes::configure)
-            .wrap(from_fn(watch::watch))
-    };
+    let factory =
+        move || actix_web::App::new().app_data(shared.clone()).configure(routes::configure).wrap(from_fn(watch::watch));
     let workers = match settings.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         workers => workers,

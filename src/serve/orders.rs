@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 use super::answer::Answer;
 use super::app::App;
 use super::auth::{Allowed, Trade};
+use super::body::Body;
 use super::headers::{idempotency_key, json_in_utf8, trace_of};
 use super::problem::{MEDIA_TYPE, Problem};
 use super::schema::Decimal;
@@ -136,7 +137,7 @@ pub(super) async fn check_order(
     allowed: Allowed<Trade>,
     request: HttpRequest,
     app: web::Data<App>,
-    body: web::Bytes,
+    body: Body,
 ) -> Result<HttpResponse, Problem> {
     json_in_utf8(&request).map_err(Problem::blocking)?;
     app.arrived(allowed.caller.name.as_str());
@@ -194,11 +195,11 @@ pub(super) async fn check_orders(
     allowed: Allowed<Trade>,
     request: HttpRequest,
     app: web::Data<App>,
-    body: web::Bytes,
+    body: Body,
 ) -> Result<HttpResponse, Problem> {
-    json_in_utf8(&request)?;
+    json_in_utf8(&request).map_err(Problem::blocking)?;
     app.arrived(allowed.caller.name.as_str());
-    let parsed = PARSER.checks(&body, BATCH_MAX)?;
+    let parsed = PARSER.checks(&body, BATCH_MAX).map_err(|refusal| Problem::from(refusal).blocking())?;
     // Each order counts; the request itself has been counted.
     if let Some(more) = u32::try_from(parsed.len() - 1).ok().and_then(NonZeroU32::new) {
         app.within_rate(&allowed.caller, more)?;

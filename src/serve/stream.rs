@@ -10,17 +10,16 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, HeaderName};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, get, web};
 use ephor_events::Seq;
 use ephor_replay::ReplayError;
 use ephor_replay::passage::Passage;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use utoipa::ToSchema;
 
-use super::app::App;
+use super::app::{App, StreamPlace};
 use super::auth::{Allowed, Read};
 use super::events::{Filter, place};
 use super::problem::{MEDIA_TYPE, Problem};
@@ -141,7 +140,7 @@ fn last_seen(request: &HttpRequest) -> Result<Option<u64>, Problem> {
 /// An open stream: counted as long as it is there.
 struct Open {
     app: web::Data<App>,
-    _place: OwnedSemaphorePermit,
+    _place: StreamPlace,
 }
 
 impl Open {
@@ -149,10 +148,7 @@ impl Open {
         if app.is_closing() {
             return Err(Problem::stopping());
         }
-        let place = app.streams.clone().try_acquire_owned().map_err(|_| {
-            let detail = format!("at most {} event streams at once", app.settings.server.limits.streams);
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "STREAMS_TOO_MANY", detail).retry_after(5)
-        })?;
+        let place = app.stream_place()?;
         app.figures.streams.inc();
         Ok(Self { app: app.clone(), _place: place })
     }
@@ -241,7 +237,7 @@ async fn hand(open: &Open, events: &mpsc::Sender<Bytes>, bytes: Vec<u8>) -> Resu
     if bytes.is_empty() {
         return Ok(());
     }
-    let lag = Duration::from_secs(open.app.settings.server.limits.stream_lag_seconds);
+    let lag = Duration::from_secs(open.app.limits().stream_lag_seconds);
     tokio::select! {
         sent = tokio::time::timeout(lag, events.send(bytes.into())) => match sent {
             Ok(sent) => sent.map_err(|_| End::Quiet),

@@ -11,6 +11,7 @@ use crate::settings::{Tls, TlsError};
 /// The server's certificate, replaced as a whole.
 #[derive(Debug)]
 pub struct Certificate {
+    /// What it was first read with.
     settings: Tls,
     current: RwLock<Arc<CertifiedKey>>,
 }
@@ -23,14 +24,9 @@ impl Certificate {
         Ok(Arc::new(Self { settings: settings.clone(), current }))
     }
 
-    /// Reads the files again.
-    ///
-    /// # Errors
-    /// [`TlsError`]; what was there before stays.
-    pub fn reload(&self) -> Result<(), TlsError> {
-        let read = Arc::new(self.settings.certified()?);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = read;
-        Ok(())
+    /// Shows another certificate from here on.
+    pub fn renew(&self, certified: CertifiedKey) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(certified);
     }
 
     /// The configuration of a server with this certificate.

@@ -1,6 +1,6 @@
 //! Around every request: its time limit, its span, its figures, and problems in one shape.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -47,12 +47,13 @@ pub async fn watch(
         // Fails where no traces are sent: there is nothing to hang it on then.
         drop(span.set_parent(telemetry::parent(request.headers())));
     }
-    let answer = tokio::time::timeout(app.request_timeout(), next.call(request)).instrument(span.clone()).await;
+    let limit = Duration::from_millis(app.limits().request_timeout_ms);
+    let answer = tokio::time::timeout(limit, next.call(request)).instrument(span.clone()).await;
     let response = match answer {
         Ok(Ok(response)) => Ok(in_shape(response.map_into_boxed_body())),
         Ok(Err(error)) => Err(error),
         Err(_) => {
-            let detail = format!("the request was not there within {} ms", app.request_timeout().as_millis());
+            let detail = format!("the request was not there within {} ms", limit.as_millis());
             Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", detail).blocking().closing().into())
         }
     };

@@ -14,6 +14,7 @@ mod nats;
 mod paper;
 mod plaintext;
 mod redis;
+mod renewed;
 mod rules;
 mod server;
 mod sources;
@@ -38,11 +39,12 @@ pub use nats::{
 pub use paper::{Paper, PaperApprove, PaperInstrument, PaperRisk, PaperSize, PaperStrategy, PaperVenue};
 pub use plaintext::is_this_machine;
 pub use redis::{Redis, is_pattern};
+pub use renewed::Renewed;
 pub use rules::{Pattern, RULE_GROUP, Rule, Sign};
 pub use server::{Limits, Server, Tls};
 pub use sources::{Effective, Flag, Origin, SettingsError, Sources};
 pub use storage::{Log, LogBackend, LogDurability, Snapshots};
-pub use telemetry::{LogFormat, Telemetry};
+pub use telemetry::{LogFormat, LogLevel, Telemetry};
 pub use text::{Problem, line_of, parse};
 pub use tls::TlsError;
 

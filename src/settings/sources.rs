@@ -277,7 +277,7 @@ fn complete() -> Settings {
 }
 
 /// Every field and its value; a list is one value.
-fn leaves(settings: &Settings) -> Vec<(String, Json)> {
+pub(super) fn leaves(settings: &Settings) -> Vec<(String, Json)> {
     fn walk(path: String, value: Json, found: &mut Vec<(String, Json)>) {
         let Json::Object(fields) = value else {
             found.push((path, value));

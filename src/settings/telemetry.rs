@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Telemetry {
+    /// Which log lines are written: these and graver ones.
+    pub log_level: LogLevel,
     /// How log lines are written.
     pub log_format: LogFormat,
     /// Where traces go by OTLP over HTTP; `None`: nowhere.
@@ -16,8 +18,29 @@ pub struct Telemetry {
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { log_format: LogFormat::Pretty, otlp_endpoint: None, metrics_strategies_max: 1_000 }
+        Self {
+            log_level: LogLevel::Info,
+            log_format: LogFormat::Pretty,
+            otlp_endpoint: None,
+            metrics_strategies_max: 1_000,
+        }
     }
+}
+
+/// `telemetry.log_level`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What is broken.
+    Error,
+    /// What somebody should look at.
+    Warn,
+    /// What happens.
+    Info,
+    /// Every request.
+    Debug,
+    /// Everything.
+    Trace,
 }
 
 /// `telemetry.log_format`.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::sync::Once;
+use std::sync::{Once, mpsc};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -48,12 +48,22 @@ impl Served {
         Self::start(desk, key, &[&["serve", "--enabled", "--bind", "127.0.0.1:0"], args].concat())
     }
 
+    /// The same; the program's id is told while it starts.
+    pub(crate) fn told(desk: Desk, key: String, pid: &mpsc::Sender<u32>) -> Self {
+        Self::spawned(desk, key, &["serve", "--enabled", "--bind", "127.0.0.1:0"], |id| pid.send(id).unwrap())
+    }
+
     fn start(desk: Desk, key: String, args: &[&str]) -> Self {
+        Self::spawned(desk, key, args, |_| ())
+    }
+
+    fn spawned(desk: Desk, key: String, args: &[&str], begun: impl FnOnce(u32)) -> Self {
         PROVIDER.call_once(|| rustls::crypto::ring::default_provider().install_default().unwrap());
         let mut command = desk.program(args);
         let said = File::options().create(true).append(true).open(desk.path("stderr")).unwrap();
         command.env("RUST_BACKTRACE", "0").stdout(Stdio::piped()).stderr(said);
         let mut child = command.spawn().unwrap();
+        begun(child.id());
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("listening on ").map(str::to_owned);

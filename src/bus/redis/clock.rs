@@ -8,9 +8,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::BoxFuture;
 use redis::cmd;
+use tokio::sync::watch;
 
 use super::client::{ANSWER_WITHIN, Server, failed};
 use crate::canary::{Component, Fault};
+use crate::settings;
 
 /// Two clocks stand too far from each other.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,14 +36,14 @@ fn held_against(server: Duration, before: Duration, after: Duration, offset_max:
 /// Whether both clocks tell the same time.
 pub struct Clock {
     server: Server,
-    offset_max: Duration,
+    settings: watch::Receiver<settings::Canary>,
 }
 
 impl Clock {
-    /// Of a server; the clocks may be this far apart.
+    /// Of a server; the clocks may be as far apart as the settings say.
     #[must_use]
-    pub fn new(server: Server, offset_max: Duration) -> Arc<Self> {
-        Arc::new(Self { server, offset_max })
+    pub fn new(server: Server, settings: watch::Receiver<settings::Canary>) -> Arc<Self> {
+        Arc::new(Self { server, settings })
     }
 }
 
@@ -54,7 +56,8 @@ impl Component for Clock {
             let told: (u64, u64) =
                 cmd("TIME").query_async(&mut connection).await.map_err(failed("ask for the time"))?;
             let server = Duration::from_secs(told.0).saturating_add(Duration::from_micros(told.1));
-            Ok(held_against(server, before, now()?, self.offset_max)?)
+            let offset_max = Duration::from_millis(self.settings.borrow().clock_offset_ms_max);
+            Ok(held_against(server, before, now()?, offset_max)?)
         })
     }
 }

@@ -4,7 +4,7 @@
 //! must be different people is for the rules to say.
 
 use actix_web::middleware::from_fn;
-use actix_web::web::{Bytes, Data, Json, Path};
+use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpRequest, get, post};
 use ephor_governance::ids::{SourceId, StrategyId, TokenId};
 use ephor_governance::strategy::Command;
@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use super::super::app::App;
 use super::super::auth::{Allowed, Operate, Read};
+use super::super::body::Body;
 use super::super::idempotency::{OnceKey, once};
 use super::super::problem::Problem;
 use super::super::query::Parameters;
@@ -135,7 +136,7 @@ pub(super) async fn approve(
     request: HttpRequest,
     app: Data<App>,
     path: Path<(String, String)>,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<Approved>, Problem> {
     let mut act = Act::new(&app, &who, &request)?;
     let (strategy, order_id) = named(&path)?;
@@ -194,7 +195,7 @@ pub(super) async fn decline(
     request: HttpRequest,
     app: Data<App>,
     path: Path<(String, String)>,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<Done>, Problem> {
     let act = Act::new(&app, &who, &request)?;
     let (strategy, order_id) = named(&path)?;

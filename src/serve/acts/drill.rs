@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use actix_web::http::StatusCode;
 use actix_web::middleware::from_fn;
-use actix_web::web::{Bytes, Data, Json};
+use actix_web::web::{Data, Json};
 use actix_web::{HttpRequest, post};
 use ephor_actors::Recorded;
 use ephor_events::StreamId;
@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 
 use super::super::app::App;
 use super::super::auth::{Allowed, Operate};
+use super::super::body::Body;
 use super::super::idempotency::{OnceKey, once};
 use super::super::problem::Problem;
 use super::{Act, Acting, WhyBody, only_reason};
@@ -56,7 +57,7 @@ pub(super) async fn drill(
     who: Allowed<Operate>,
     request: HttpRequest,
     app: Data<App>,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<Drilled>, Problem> {
     let reason = only_reason(&request, &body)?;
     let here = app.clone();

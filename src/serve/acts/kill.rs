@@ -1,7 +1,7 @@
 //! Kill switches: engage, list, re-arm.
 
 use actix_web::middleware::from_fn;
-use actix_web::web::{Bytes, Data, Json};
+use actix_web::web::{Data, Json};
 use actix_web::{HttpRequest, get, post};
 use ephor_events::StreamId;
 use ephor_governance::system::Command;
@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::super::app::App;
 use super::super::auth::{Allowed, Operate, Read};
+use super::super::body::Body;
 use super::super::idempotency::{OnceKey, once};
 use super::super::problem::Problem;
 use super::super::query::Parameters;
@@ -83,7 +84,7 @@ pub(super) async fn engage(
     who: Allowed<Operate>,
     request: HttpRequest,
     app: Data<App>,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<Done>, Problem> {
     let act = Act::new(&app, &who, &request)?;
     let fields = fields(&request, &body, &["scope", "block_exits", "reason"])?;
@@ -140,7 +141,7 @@ pub(super) async fn rearm(
     who: Allowed<Operate>,
     request: HttpRequest,
     app: Data<App>,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<Done>, Problem> {
     let act = Act::new(&app, &who, &request)?;
     let fields = fields(&request, &body, &["scope", "reason"])?;

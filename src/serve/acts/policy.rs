@@ -1,7 +1,7 @@
 //! The policy in force, and whether another would do.
 
 use actix_web::http::StatusCode;
-use actix_web::web::{Bytes, Data, Json};
+use actix_web::web::{Data, Json};
 use actix_web::{HttpRequest, get, post};
 use ephor_events::codec::decode_all;
 use ephor_events::{Reader, Seq, StreamId, Version};
@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 use super::super::app::App;
 use super::super::auth::{Allowed, Read};
+use super::super::body::Body;
 use super::super::headers::{json_in_utf8, of_type};
 use super::super::problem::Problem;
 use super::super::query::Parameters;
@@ -124,7 +125,7 @@ pub(super) async fn check(
     _: Allowed<Read>,
     request: HttpRequest,
     app: Data<App>,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<Checked>, Problem> {
     let view = app.governed()?.governor.system_view();
     let policy = if of_type(&request, "application/toml").is_ok() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::middleware::from_fn;
-use actix_web::web::{Bytes, Data, Json, Path};
+use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpRequest, get, post};
 use ephor_events::StreamId;
 use ephor_governance::policy::{Policy, PolicyId};
@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 
 use super::super::app::App;
 use super::super::auth::{Administer, Allowed, Operate, Read};
+use super::super::body::Body;
 use super::super::idempotency::{OnceKey, once};
 use super::super::problem::Problem;
 use super::super::query::Parameters;
@@ -101,7 +102,7 @@ pub(super) async fn propose(
     who: Allowed<Operate>,
     request: HttpRequest,
     app: Data<App>,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<Done>, Problem> {
     let act = Act::new(&app, &who, &request)?;
     let fields = fields(&request, &body, &["policy", "reason"])?;
@@ -199,7 +200,7 @@ pub(super) async fn adopt(
     request: HttpRequest,
     app: Data<App>,
     id: Path<String>,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<Done>, Problem> {
     let act = Act::new(&app, &who, &request)?;
     let (by, reason) = (act.by.clone(), only_reason(&request, &body)?);

@@ -2,7 +2,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::middleware::from_fn;
-use actix_web::web::{Bytes, Data, Json, Path};
+use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpRequest, post};
 use ephor_events::{StreamId, Version};
 use ephor_governance::event::Registration;
@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 
 use super::super::app::App;
 use super::super::auth::{Allowed, Operate};
+use super::super::body::Body;
 use super::super::idempotency::{OnceKey, once};
 use super::super::problem::Problem;
 use super::super::schema::Decimal;
@@ -131,7 +132,7 @@ pub(super) async fn register(
     who: Allowed<Operate>,
     request: HttpRequest,
     app: Data<App>,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<Done>, Problem> {
     let act = Act::new(&app, &who, &request)?;
     let fields = fields(&request, &body, &[&["strategy_id"], &TERMS[..]].concat())?;
@@ -162,7 +163,7 @@ pub(super) async fn new_version(
     request: HttpRequest,
     app: Data<App>,
     id: Path<String>,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<Done>, Problem> {
     let act = Act::new(&app, &who, &request)?;
     let id: StrategyId = id_of("id", &id)?;
@@ -192,7 +193,7 @@ pub(super) async fn set_level(
     request: HttpRequest,
     app: Data<App>,
     id: Path<String>,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<Done>, Problem> {
     let act = Act::new(&app, &who, &request)?;
     let id: StrategyId = id_of("id", &id)?;
@@ -221,7 +222,7 @@ pub(super) async fn pause(
     request: HttpRequest,
     app: Data<App>,
     id: Path<String>,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<Done>, Problem> {
     let act = Act::new(&app, &who, &request)?;
     let id: StrategyId = id_of("id", &id)?;
@@ -247,7 +248,7 @@ pub(super) async fn resume(
     request: HttpRequest,
     app: Data<App>,
     id: Path<String>,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<Done>, Problem> {
     let act = Act::new(&app, &who, &request)?;
     let id: StrategyId = id_of("id", &id)?;

@@ -1,7 +1,7 @@
 //! Execution tokens: issue, list, revoke.
 
 use actix_web::middleware::from_fn;
-use actix_web::web::{Bytes, Data, Json, Path};
+use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpRequest, get, post};
 use ephor_governance::ids::{InstrumentId, StrategyId, TokenId};
 use ephor_governance::strategy::Command;
@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::super::app::App;
 use super::super::auth::{Allowed, Operate, Read};
+use super::super::body::Body;
 use super::super::idempotency::{OnceKey, once};
 use super::super::problem::Problem;
 use super::super::query::Parameters;
@@ -113,7 +114,7 @@ pub(super) async fn issue(
     who: Allowed<Operate>,
     request: HttpRequest,
     app: Data<App>,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<Issued>, Problem> {
     let act = Act::new(&app, &who, &request)?;
     let names = ["strategy_id", "instruments", "side", "max_notional_usd", "uses", "ttl_seconds", "order_id"];
@@ -190,7 +191,7 @@ pub(super) async fn revoke(
     request: HttpRequest,
     app: Data<App>,
     path: Path<(String, String)>,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<Done>, Problem> {
     let act = Act::new(&app, &who, &request)?;
     let (strategy, id): (StrategyId, TokenId) = (id_of("strategy", &path.0)?, id_of("id", &path.1)?);
@@ -216,7 +217,7 @@ pub(super) async fn revoke_all(
     request: HttpRequest,
     app: Data<App>,
     strategy: Path<String>,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<Done>, Problem> {
     let act = Act::new(&app, &who, &request)?;
     let strategy: StrategyId = id_of("strategy", &strategy)?;
