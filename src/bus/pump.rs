@@ -264,6 +264,6 @@ fn later(attempt: u32) -> Duration {
     (WAIT_FIRST * 2_u32.saturating_pow(attempt.saturating_sub(1).min(16))).min(WAIT_MAX)
 }
 
-fn dead(refusal: &Refusal, place: &str) -> Outcome {
+pub(crate) fn dead(refusal: &Refusal, place: &str) -> Outcome {
     Outcome::Dead { code: refusal.code.as_str(), reason: format!("{place}: {refusal}") }
 }

@@ -123,6 +123,14 @@ impl Buses {
         self.inwards.push(In { inbound: inbound(status.clone()), reading: reading.clone(), status, silent_max });
     }
 
+    /// The way in of this name, for somebody who takes what comes there in his own way: how it is read, and how it is
+    /// doing. The other connections are given up.
+    #[must_use]
+    pub fn into_inward(self, name: &str) -> Option<(Box<dyn Inbound>, settings::Reading, Status)> {
+        let named = |one: &In| one.status.name().strip_prefix("bus:") == Some(name);
+        self.inwards.into_iter().find(named).map(|one| (one.inbound, one.reading, one.status))
+    }
+
     /// Has somebody told everything that is recorded.
     pub fn tell(&mut self, name: impl Into<SmolStr>, follower: Box<dyn Follower>) {
         self.outwards.push(Out { follower, status: Status::new(name), is_checked: true });

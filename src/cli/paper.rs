@@ -1,31 +1,37 @@
 //! `ephor paper`: the whole loop on a paper venue, governed by the real governor on the real log.
 
 mod chart;
+mod files;
 mod page;
 mod report;
 mod table;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Instant;
 
-use ephor_events::Durability;
+use ephor_events::{Durability, Seq};
 use serde::Serialize;
 
 use super::print::{self, WARN, styled};
-use super::rejects::{Raw, Rejects};
+use super::rejects::Rejects;
 use super::run::unreadable;
 use super::summary::{Counts, Summary};
 use super::{CliError, Exit, Global};
-use crate::input::{self, Input, Line, Lines, Refusal};
-use crate::paper::plan::{BarsOf, Plan};
-use crate::paper::run::{self, Wishes};
-use crate::paper::signals::{Reading, Wished};
+use crate::bus::Buses;
+use crate::formats::Format;
+use crate::input;
+use crate::paper::arrivals::Arrivals;
+use crate::paper::journal::{self, Journal};
+use crate::paper::live::Live;
+use crate::paper::plan::{BarsOf, Beside, Plan};
+use crate::paper::run::{self, Ended, Inputs};
 use crate::settings::Settings;
-use crate::store::{self, Terms};
-use ephor_governance::units::Timestamp;
+use crate::store::{self, Session, Terms};
+use files::{Files, Signals};
 use report::Report;
 use watch::Watcher;
 
@@ -44,6 +50,9 @@ pub(super) struct Args {
     /// Signals of strategies that have no rule of their own, lines of JSON; - is standard input
     #[arg(long, value_name = "FILE|-")]
     signals: Option<PathBuf>,
+    /// Signals and bars from a bus: the name of a [[bus.nats]], [[bus.redis]], [[bus.mqtt]] or [[bus.jsonl]] of the settings
+    #[arg(long, value_name = "NAME", conflicts_with = "signals")]
+    from: Option<String>,
     /// Where signals that cannot be taken go; DATA/rejects/SIGNALS.jsonl
     #[arg(long, value_name = "FILE", requires = "signals")]
     rejects: Option<PathBuf>,
@@ -89,12 +98,18 @@ struct Said<'a> {
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
     let started = Instant::now();
-    let mut settings = Settings::load(global.config.as_deref(), &[])?.paper;
+    let settings = Settings::load(global.config.as_deref(), &[])?;
+    let mut paper = settings.paper.clone();
     if let Some(seed) = args.seed {
-        settings.seed = seed;
+        paper.seed = seed;
     }
-    let beside = global.config.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
-    let plan = Plan::make(settings, &beside, &args.bars, args.signals.is_some());
+    let dir = global.config.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
+    let beside = match (&args.from, &args.signals) {
+        (Some(_), _) => Beside::Bus,
+        (None, Some(_)) => Beside::Signals,
+        (None, None) => Beside::Nothing,
+    };
+    let plan = Plan::make(paper, &dir, &args.bars, beside);
     let plan = plan.map_err(|error| CliError::usage(with_cause(&error)))?;
     let input = args.signals.as_deref().map(|path| input::open(path).map_err(|source| unreadable(path, source)));
     let input = input.transpose()?;
@@ -105,38 +120,35 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
     // One request at a time need not wait for the disk each time: closing brings the log there before we end.
     let terms = Terms { creates: true, durability: Some(Durability::Written) };
     let (ended, summary) = store::govern(global, terms, async |session| {
-        let mut wishes = match (input, args.signals.as_deref()) {
+        if let Some(name) = &args.from {
+            let mut live = live(name, &settings, global, &session, &plan)?;
+            let (ended, before) = traded(&session, &plan, &mut live, args.speed, global).await?;
+            let counted = live.counted();
+            let counts = Counts {
+                lines: counted.taken + counted.repeated + counted.dead.values().sum::<u64>(),
+                lines_recorded: counted.taken,
+                lines_repeated: counted.repeated,
+                lines_rejected: counted.dead.values().sum(),
+                rejected_by_reason: counted.dead.clone(),
+                ..counts(&session, before)
+            };
+            return summed(&session, ended, counts).await;
+        }
+        let signals = match (input, args.signals.as_deref()) {
             (Some(input), Some(path)) => Some(Signals::begin(input, path, args.rejects.as_deref(), global, &plan)?),
             (_, _) => None,
         };
-        let before = session.governor.reader().head();
-        let shows = !global.json && io::stdout().is_terminal() && io::stdin().is_terminal();
-        let mut watcher = Watcher::begin(&session, args.speed, shows)?;
-        let mut none = NoWishes;
-        let signals: &mut dyn Wishes = match &mut wishes {
-            Some(signals) => signals,
-            None => &mut none,
-        };
-        let ended = run::run(&session, &plan, signals, &mut watcher).await;
-        drop(watcher);
-        let ended = ended?;
-        let head = session.governor.reader().head();
-        let rejects = wishes.as_ref().map(|signals| &signals.rejects);
+        let mut files = Files::begin(&plan, signals);
+        let (ended, before) = traded(&session, &plan, &mut files, args.speed, global).await?;
+        let rejects = files.rejects();
         let counts = Counts {
             lines: ended.signals + rejects.map_or(0, Rejects::total),
-            lines_recorded: 0,
-            lines_repeated: 0,
             lines_rejected: rejects.map_or(0, Rejects::total),
             rejected_by_reason: rejects.map(|rejects| rejects.counts().clone()).unwrap_or_default(),
             rejects: rejects.filter(|rejects| rejects.total() > 0).map(|rejects| rejects.path().to_owned()),
-            events_recorded: head.seq.0 - before.seq.0,
-            head_seq: head.seq.0,
-            head_hash: head.hash.to_string(),
-            seconds: 0.0,
+            ..counts(&session, before)
         };
-        let states = session.governor.inspect().await;
-        let summary = Summary::read(session.governor.reader(), states, ended.first_seq, counts)?;
-        Ok((ended, summary))
+        summed(&session, ended, counts).await
     })?;
     let summary = summary.within(started.elapsed());
     let report = Report::of(&plan, &ended);
@@ -152,85 +164,78 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, CliError> {
         return Ok(Exit::Done);
     }
     let (done, all) = ended.bars;
+    let of = all.map_or_else(String::new, |all| format!(" of {all}"));
     let said = styled(WARN, "stopped");
-    print::note(format_args!("{said}: after bar {done} of {all}; the same command again goes on from there"));
-    Ok(Exit::Interrupted)
+    print::note(format_args!("{said}: after bar {done}{of}; the same command again goes on from there"));
+    // A bus has no end but this one.
+    Ok(if args.from.is_some() { Exit::Done } else { Exit::Interrupted })
+}
+
+/// A run over what comes in, and where the log ended before it.
+async fn traded(
+    session: &Session,
+    plan: &Plan,
+    inputs: &mut impl Inputs,
+    speed: Speed,
+    global: &Global,
+) -> Result<(Ended, Seq), CliError> {
+    let before = session.governor.reader().head().seq;
+    let shows = !global.json && io::stdout().is_terminal() && io::stdin().is_terminal();
+    let mut watcher = Watcher::begin(session, speed, shows)?;
+    Ok((run::run(session, plan, inputs, &mut watcher).await?, before))
+}
+
+/// What the log has more than before; nothing read.
+fn counts(session: &Session, before: Seq) -> Counts {
+    let head = session.governor.reader().head();
+    Counts {
+        lines: 0,
+        lines_recorded: 0,
+        lines_repeated: 0,
+        lines_rejected: 0,
+        rejected_by_reason: BTreeMap::new(),
+        rejects: None,
+        events_recorded: head.seq.0 - before.0,
+        head_seq: head.seq.0,
+        head_hash: head.hash.to_string(),
+        seconds: 0.0,
+    }
+}
+
+async fn summed(session: &Session, ended: Ended, counts: Counts) -> Result<(Ended, Summary), CliError> {
+    let states = session.governor.inspect().await;
+    let summary = Summary::read(session.governor.reader(), states, ended.first_seq, counts)?;
+    Ok((ended, summary))
+}
+
+/// The connection of this name, behind what has come over it before.
+fn live(name: &str, settings: &Settings, global: &Global, session: &Session, plan: &Plan) -> Result<Live, CliError> {
+    let found = Buses::new(settings, &global.data, session).into_inward(name);
+    let (inbound, reading, status) = found.ok_or_else(|| {
+        CliError::usage(format!("the settings have no connection {name:?} that takes messages: see [bus] in docs/buses"))
+    })?;
+    if reading.format != Format::Ephor {
+        let format = reading.format.as_str();
+        return Err(CliError::usage(format!(
+            "{name} is read as {format}: signals and bars are told in Ephor's own JSON, reading.format = \"ephor\""
+        )));
+    }
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let mut arrivals = Arrivals::behind(plan, store::now);
+    let journal = Journal::open(&global.data, |line, message| match arrivals.take(message) {
+        Ok(_) => Ok(()),
+        Err(refusal) => Err(CliError::usage(format!(
+            "line {line} of {} cannot be taken any more: {refusal}. It was under other settings: name another directory \
+             with --data",
+            journal::path(&global.data).display()
+        ))),
+    })?;
+    Ok(Live::new(inbound, status, reading.pending_max, arrivals, journal))
 }
 
 /// An error with what caused it, in one sentence.
 fn with_cause(error: &dyn std::error::Error) -> String {
     crate::telemetry::chain(error)
-}
-
-/// Nothing comes from outside.
-struct NoWishes;
-
-impl Wishes for NoWishes {
-    fn next_before(&mut self, _: Timestamp) -> Result<Option<Wished>, CliError> {
-        Ok(None)
-    }
-}
-
-/// Signals from a file or from standard input; what cannot be taken is put apart.
-struct Signals {
-    lines: Lines<io::BufReader<Box<dyn io::Read + Send>>>,
-    path: PathBuf,
-    reading: Reading,
-    rejects: Rejects,
-    waiting: Option<Wished>,
-    is_over: bool,
-}
-
-impl Signals {
-    fn begin(
-        input: Input,
-        path: &Path,
-        rejects: Option<&Path>,
-        global: &Global,
-        plan: &Plan,
-    ) -> Result<Self, CliError> {
-        let without_rule = plan.traders.iter().filter(|trader| trader.settings.rule.is_none());
-        let known =
-            without_rule.map(|trader| (trader.settings.id.clone(), trader.settings.instrument.clone())).collect();
-        Ok(Self {
-            lines: Lines::new(input.bytes),
-            path: path.to_owned(),
-            reading: Reading::new(known, store::now),
-            rejects: Rejects::begin(rejects, &global.data, path)?,
-            waiting: None,
-            is_over: false,
-        })
-    }
-
-    fn read(&mut self) -> Result<(), CliError> {
-        let path = &self.path;
-        let failed = |source| CliError::File { doing: "read", path: path.clone(), source };
-        while self.waiting.is_none() && !self.is_over {
-            let Some((number, line)) = self.lines.next().map_err(failed)? else {
-                self.is_over = true;
-                return Ok(());
-            };
-            let (bytes, length, read) = match line {
-                Line::Whole(bytes) => {
-                    let read = self.reading.line(&bytes);
-                    (bytes, None, read)
-                }
-                Line::TooLong { start, bytes } => (start, Some(bytes), Err(Refusal::too_long(bytes))),
-            };
-            match read {
-                Ok(wished) => self.waiting = wished,
-                Err(refusal) => self.rejects.add(&Raw { number, bytes, length }, &refusal)?,
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Wishes for Signals {
-    fn next_before(&mut self, at: Timestamp) -> Result<Option<Wished>, CliError> {
-        self.read()?;
-        Ok(self.waiting.take_if(|wished| wished.at < at))
-    }
 }
 
 #[cfg(test)]

@@ -29,6 +29,18 @@ pub struct Bar {
     pub volume: Option<Amount>,
 }
 
+impl Bar {
+    /// What does not fit together: the field and what is wrong with it.
+    pub(super) fn fault(&self) -> Option<(&'static str, String)> {
+        [("open", self.open), ("close", self.close), ("low", self.low)].into_iter().find_map(|(field, value)| {
+            if value > self.high {
+                return Some(("high", format!("{} is below {field} {value}", self.high)));
+            }
+            (value < self.low).then(|| ("low", format!("{} is above {field} {value}", self.low)))
+        })
+    }
+}
+
 /// Why a file of bars cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BarsError {
@@ -196,15 +208,7 @@ impl Columns {
             close: price("close", self.close)?,
             volume: volume.map(|place| amount("volume", place, Range::AtLeastZero)).transpose()?,
         };
-        for (field, value) in [("open", bar.open), ("close", bar.close), ("low", bar.low)] {
-            if value > bar.high {
-                return Err(at("high", format!("{} is below {field} {value}", bar.high)));
-            }
-            if value < bar.low {
-                return Err(at("low", format!("{} is above {field} {value}", bar.low)));
-            }
-        }
-        Ok(bar)
+        bar.fault().map_or(Ok(bar), |(field, problem)| Err(at(field, problem)))
     }
 }
 

@@ -5,10 +5,13 @@
 //! opening of the next. Everything follows from bars, signals, settings and seed, so the same command asks the same
 //! questions again, and what has been recorded answers them.
 
+pub mod arrivals;
 pub mod bars;
 pub mod desk;
 pub mod follow;
 pub mod gate;
+pub mod journal;
+pub mod live;
 pub mod measure;
 pub mod plan;
 pub mod rules;

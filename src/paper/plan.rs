@@ -1,5 +1,6 @@
 //! What a run is about: settings and flags made into bars that are read and strategies that have something to trade.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -35,12 +36,26 @@ impl FromStr for BarsOf {
     }
 }
 
+/// What comes in beside files of bars.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// Nothing.
+    Nothing,
+    /// Signals.
+    Signals,
+    /// Signals and bars, over a bus.
+    Bus,
+}
+
+/// A bar of the live part, with its time and its market's place in [`Plan::markets`].
+pub type Live = (Timestamp, usize, Bar);
+
 /// An instrument with its bars.
 #[derive(Clone, Debug)]
 pub struct Market {
     /// The instrument.
     pub instrument: PaperInstrument,
-    /// Its bars, oldest first.
+    /// Its bars out of a file, oldest first.
     pub bars: Vec<Bar>,
     /// How many of them are the backtest.
     pub in_sample: usize,
@@ -145,27 +160,27 @@ impl PlanError {
 }
 
 impl Plan {
-    /// Reads all that the settings name. `beside` is the directory that relative paths in them start from; `given`
-    /// are the bars that flags name. Where there are bars and no strategies, and none will come with signals either,
-    /// the examples trade each instrument.
+    /// Reads all that the settings name. `dir` is the directory that relative paths in them start from; `given`
+    /// are the bars that flags name. Where there are no strategies, and not signals alone come in beside the bars, the
+    /// examples trade each instrument. An instrument needs bars out of a file, unless they come over a bus.
     ///
     /// # Errors
     /// [`PlanError`], the first thing that is wrong.
-    pub fn make(settings: Paper, beside: &Path, given: &[BarsOf], has_signals: bool) -> Result<Self, PlanError> {
+    pub fn make(settings: Paper, dir: &Path, given: &[BarsOf], beside: Beside) -> Result<Self, PlanError> {
         let mut settings = settings;
         for BarsOf { instrument, .. } in given {
             if !settings.instruments.iter().any(|known| known.id == *instrument) {
                 settings.instruments.push(PaperInstrument::named(instrument.clone()));
             }
         }
-        if settings.strategies.is_empty() && !has_signals {
+        if settings.strategies.is_empty() && beside != Beside::Signals {
             settings.strategies = settings.instruments.iter().flat_map(examples).collect();
         }
         twice("instruments", settings.instruments.iter().map(|it| it.id.as_str()))?;
         twice("strategies", settings.strategies.iter().map(|it| it.id.as_str()))?;
         let mut markets = Vec::new();
         for instrument in &settings.instruments {
-            markets.push(market(instrument, beside, given, settings.in_sample)?);
+            markets.push(market(instrument, dir, given, beside, settings.in_sample)?);
         }
         if markets.is_empty() {
             return Err(PlanError::Nothing);
@@ -182,23 +197,30 @@ impl Plan {
             }
             traders.push(Trader { settings: strategy.clone(), market });
         }
-        let policy = settings.policy.as_ref().map(|path| policy(&beside.join(path))).transpose()?;
+        let policy = settings.policy.as_ref().map(|path| policy(&dir.join(path))).transpose()?;
         Ok(Self { markets, traders, policy, settings })
     }
 
     /// Every bar of the live part, in the order of time; at one time in the order of the instruments.
     #[must_use]
-    pub fn live(&self) -> Vec<(Timestamp, usize, Bar)> {
+    pub fn live(&self) -> Vec<Live> {
         self.in_order(|market| market.bars.get(market.in_sample..))
     }
 
     /// Every bar of the backtest, in the same order.
     #[must_use]
-    pub fn in_sample(&self) -> Vec<(Timestamp, usize, Bar)> {
+    pub fn in_sample(&self) -> Vec<Live> {
         self.in_order(|market| market.bars.get(..market.in_sample))
     }
 
-    fn in_order(&self, part: impl Fn(&Market) -> Option<&[Bar]>) -> Vec<(Timestamp, usize, Bar)> {
+    /// The strategies whose signals come from outside, and what each trades.
+    #[must_use]
+    pub fn without_rule(&self) -> BTreeMap<StrategyId, InstrumentId> {
+        let without_rule = self.traders.iter().filter(|trader| trader.settings.rule.is_none());
+        without_rule.map(|trader| (trader.settings.id.clone(), trader.settings.instrument.clone())).collect()
+    }
+
+    fn in_order(&self, part: impl Fn(&Market) -> Option<&[Bar]>) -> Vec<Live> {
         let of = |(place, market)| part(market).unwrap_or_default().iter().map(move |bar: &Bar| (bar.at, place, *bar));
         let mut bars: Vec<_> = self.markets.iter().enumerate().flat_map(of).collect();
         bars.sort_by_key(|(at, place, _)| (*at, *place));
@@ -230,20 +252,24 @@ fn twice<'a>(list: &'static str, names: impl Iterator<Item = &'a str>) -> Result
 
 fn market(
     instrument: &PaperInstrument,
-    beside: &Path,
+    dir: &Path,
     given: &[BarsOf],
+    beside: Beside,
     in_sample: Amount,
 ) -> Result<Market, PlanError> {
     let named = given.iter().rev().find(|bars| bars.instrument == instrument.id).map(|bars| bars.file.clone());
-    let set = || instrument.bars.as_ref().map(|path| beside.join(path));
-    let file = named.or_else(set).ok_or_else(|| PlanError::NoBars { instrument: instrument.id.clone() })?;
+    let set = || instrument.bars.as_ref().map(|path| dir.join(path));
+    let file = named.or_else(set);
+    if file.is_none() && beside != Beside::Bus {
+        return Err(PlanError::NoBars { instrument: instrument.id.clone() });
+    }
     for (field, value) in [("lot", instrument.lot), ("tick", instrument.tick), ("multiplier", instrument.multiplier)] {
         if !value.is_positive() {
             let problem = format!("must be above 0, found {value}");
             return Err(PlanError::Unfit { of: instrument.id.to_string(), field, problem });
         }
     }
-    let bars = bars::read(&file)?;
+    let bars = file.map_or_else(|| Ok(Vec::new()), |file| bars::read(&file))?;
     let share = in_sample.times_saturating(i64::try_from(bars.len()).unwrap_or(i64::MAX).into());
     let in_sample = share.decimal().trunc().try_into().unwrap_or(0_usize).min(bars.len());
     Ok(Market { instrument: instrument.clone(), bars, in_sample })

@@ -32,19 +32,45 @@ use crate::cli::CliError;
 use crate::operate;
 use crate::store::Session;
 
-/// Signals that come from outside.
-pub trait Wishes {
-    /// The next one from before this time; `None` where there is none.
+/// One thing that a run goes through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A signal from outside.
+    Signal(Wished),
+    /// A bar of a market, by its place in [`Plan::markets`].
+    Bar(usize, Bar),
+}
+
+impl Step {
+    /// Its own time.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        match self {
+            Self::Signal(wished) => wished.at,
+            Self::Bar(_, bar) => bar.at,
+        }
+    }
+}
+
+/// What a run goes through, in its order: a signal stands before the first bar that is later than it.
+pub trait Inputs {
+    /// The next step; `None` at the end, where there is one. May be dropped at any time, and no step is lost by that.
     ///
     /// # Errors
-    /// What could not be read, or put apart.
-    fn next_before(&mut self, at: Timestamp) -> Result<Option<Wished>, CliError>;
+    /// What could not be read, kept or put apart.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Step>, CliError>>;
+
+    /// How many bars there are, where that is known.
+    fn bars(&self) -> Option<u64>;
 }
 
 /// Who looks on.
 pub trait Watch {
     /// After each bar; `false` ends the run.
     fn bar(&mut self, seen: &Seen<'_>) -> impl Future<Output = Result<bool, CliError>>;
+
+    /// Comes back when the run is to end while it waits for what comes next.
+    fn asked_to_end(&mut self) -> impl Future<Output = Result<(), CliError>>;
 }
 
 /// What there is to see after a bar.
@@ -52,8 +78,8 @@ pub trait Watch {
 pub struct Seen<'a> {
     /// The bar's time.
     pub at: Timestamp,
-    /// Bars gone through, and how many there are.
-    pub bars: (u64, u64),
+    /// Bars gone through, and how many there are where that is known.
+    pub bars: (u64, Option<u64>),
     /// Each strategy, in the order of the plan.
     pub shown: &'a [Shown<'a>],
 }
@@ -96,13 +122,13 @@ impl Course {
 /// What a run came to.
 #[derive(Clone, Debug)]
 pub struct Ended {
-    /// Whether it went through all bars.
+    /// Whether it went through all that there was.
     pub is_whole: bool,
-    /// Bars gone through, and how many there are.
-    pub bars: (u64, u64),
+    /// Bars gone through, and how many there are where that is known.
+    pub bars: (u64, Option<u64>),
     /// Signals given to the engine.
     pub signals: u64,
-    /// The first and the last bar of the live part.
+    /// The first and the last bar gone through.
     pub period: Option<(Timestamp, Timestamp)>,
     /// Where this run begins in the log, whether it was recorded now or before.
     pub first_seq: Option<Seq>,
@@ -114,19 +140,18 @@ pub struct Ended {
     pub notes: Vec<String>,
 }
 
-/// Runs all bars through the engine, with this governor at the gate.
+/// Runs everything that comes in through the engine, with this governor at the gate.
 ///
 /// # Errors
 /// What could not be read, recorded or answered; what was answered before is recorded.
 pub async fn run(
     session: &Session,
     plan: &Plan,
-    outside: &mut dyn Wishes,
+    inputs: &mut impl Inputs,
     watch: &mut impl Watch,
 ) -> Result<Ended, CliError> {
     let (followers, backtests) = backtests(plan).await?;
     let gate = PaperGate::new(session.governor.clone(), &plan.settings.approve.by, plan.settings.measure_shadow);
-    let live = plan.live();
     let courses = backtests.into_iter().zip(&plan.traders).map(|(backtest, trader)| Course {
         points: Vec::new(),
         backtest,
@@ -143,47 +168,38 @@ pub async fn run(
         signals: 0,
         first_seq: None,
     };
-    let all = live.len() as u64;
-    let period = live.first().zip(live.last()).map(|(first, last)| (first.0, last.0));
-    let mut notes = Vec::new();
-    if let Some((first, _)) = period {
-        notes = run.begin(first).await?;
-    }
-    let mut done = 0;
-    let mut is_whole = true;
-    for (at, market, bar) in live {
-        while let Some(wished) = outside.next_before(at)? {
-            run.wish(&wished).await?;
+    let all = inputs.bars();
+    let (mut done, mut period, mut notes) = (0, None, None);
+    let is_whole = loop {
+        let step = tokio::select! {
+            biased;
+            step = inputs.next() => step?,
+            asked = watch.asked_to_end() => {
+                asked?;
+                break false;
+            }
+        };
+        let Some(step) = step else { break true };
+        if notes.is_none() {
+            notes = Some(run.begin(step.at()).await?);
         }
-        run.open(market, at).await?;
-        run.desk.open(market, &bar).await?;
-        run.desk.close(market, &bar).await?;
-        run.mark(market, at);
-        for wished in run.follow(market, &bar) {
-            run.wish(&wished).await?;
+        match step {
+            Step::Signal(wished) => run.wish(&wished).await?,
+            Step::Bar(market, bar) => {
+                run.bar(market, &bar).await?;
+                done += 1;
+                let (first, _) = period.unwrap_or((bar.at, bar.at));
+                period = Some((first, bar.at));
+                let shown = run.shown();
+                if !watch.bar(&Seen { at: bar.at, bars: (done, all), shown: &shown }).await? {
+                    break false;
+                }
+            }
         }
-        done += 1;
-        let shown = run.shown();
-        if !watch.bar(&Seen { at, bars: (done, all), shown: &shown }).await? {
-            is_whole = false;
-            break;
-        }
-    }
-    // What comes behind the last bar has no price to be traded at.
-    while is_whole && let Some(wished) = outside.next_before(Timestamp::from_nanos(i64::MAX))? {
-        run.wish(&wished).await?;
-    }
+    };
     let Run { courses, tally, signals, first_seq, .. } = run;
-    Ok(Ended {
-        is_whole: is_whole && done == all,
-        bars: (done, all),
-        signals,
-        period,
-        first_seq,
-        courses,
-        tally,
-        notes,
-    })
+    let notes = notes.unwrap_or_default();
+    Ok(Ended { is_whole, bars: (done, all), signals, period, first_seq, courses, tally, notes })
 }
 
 /// Every strategy over the bars before its live part, with nobody at the gate: what it promises, and its rule as it
@@ -296,6 +312,18 @@ impl<'a> Run<'a> {
             );
         }
         Ok(notes)
+    }
+
+    /// A bar: the market moves to its opening and through it, and rules look at it when it is over.
+    async fn bar(&mut self, market: usize, bar: &Bar) -> Result<(), CliError> {
+        self.open(market, bar.at).await?;
+        self.desk.open(market, bar).await?;
+        self.desk.close(market, bar).await?;
+        self.mark(market, bar.at);
+        for wished in self.follow(market, bar) {
+            self.wish(&wished).await?;
+        }
+        Ok(())
     }
 
     /// Brings the strategies of a market under governance, at the first bar of its live part.

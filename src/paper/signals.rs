@@ -45,7 +45,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// `known` is what each strategy trades; `now` bounds how far in the future a line may stand.
+    /// `known` is what each strategy that has no rule of its own trades; `now` bounds how far in the future a line may stand.
     #[must_use]
     pub const fn new(known: BTreeMap<StrategyId, InstrumentId>, now: fn() -> Timestamp) -> Self {
         Self { known, now, taken: None }
@@ -60,7 +60,12 @@ impl Reading {
         if line.trim().is_empty() {
             return Ok(None);
         }
-        let wished = self.wished(&Fields::of(line)?)?;
+        let fields = Fields::of(line)?;
+        if let Some(kind) = fields.text("type")?.filter(|kind| kind != "signal") {
+            let problem = format!("unknown type {:?}: use signal", crate::input::quoted(&kind));
+            return Err(Refusal::field(Code::TypeUnknown, "type", problem));
+        }
+        let wished = self.signal(&fields)?;
         if let Some(taken) = self.taken.filter(|taken| wished.at < *taken) {
             let problem = format!("{} is before {taken}, which was read already", wished.at);
             return Err(Refusal::field(Code::TimeGoingBack, "ts", problem));
@@ -69,11 +74,11 @@ impl Reading {
         Ok(Some(wished))
     }
 
-    fn wished(&self, fields: &Fields<'_>) -> Result<Wished, Refusal> {
-        if let Some(kind) = fields.text("type")?.filter(|kind| kind != "signal") {
-            let problem = format!("unknown type {:?}: use signal", crate::input::quoted(&kind));
-            return Err(Refusal::field(Code::TypeUnknown, "type", problem));
-        }
+    /// The signal in these fields, whenever it was.
+    ///
+    /// # Errors
+    /// [`Refusal`], by the first field that is wrong.
+    pub(crate) fn signal(&self, fields: &Fields<'_>) -> Result<Wished, Refusal> {
         let id = required("id", fields.id("id"))?;
         let at = plausible("ts", required("ts", fields.time("ts"))?, self.now)?;
         let strategy: StrategyId = required("strategy_id", fields.id("strategy_id"))?;

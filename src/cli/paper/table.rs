@@ -42,8 +42,8 @@ pub(super) struct Standing {
 pub(super) struct View<'a> {
     /// The time of the bar.
     pub(super) at: Timestamp,
-    /// Bars gone through, and how many there are.
-    pub(super) bars: (u64, u64),
+    /// Bars gone through, and how many there are where that is known.
+    pub(super) bars: (u64, Option<u64>),
     pub(super) standings: &'a [Standing],
     pub(super) colours: bool,
 }
@@ -79,14 +79,17 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &View<'_>) {
 
 fn head<'a>(view: &View<'_>) -> Line<'a> {
     let (done, all) = view.bars;
-    let filled = usize::try_from(done.saturating_mul(GAUGE as u64) / all.max(1)).unwrap_or(GAUGE).min(GAUGE);
-    let gauge = format!("{}{}", "━".repeat(filled), "╌".repeat(GAUGE - filled));
+    let (gauge, of) = all.map_or_else(Default::default, |all| {
+        let filled = usize::try_from(done.saturating_mul(GAUGE as u64) / all.max(1)).unwrap_or(GAUGE).min(GAUGE);
+        let gauge = format!("  {}{}", "━".repeat(filled), "╌".repeat(GAUGE - filled));
+        (gauge, format!(" of {}", grouped(all)))
+    });
     let at = time(view.at);
     Line::from(vec![
         Span::styled("paper ", Modifier::BOLD),
         Span::raw(at.get(..16).unwrap_or(&at).to_owned()),
-        Span::styled(format!("  {gauge}  "), view.painted(Color::Green)),
-        Span::styled(format!("bar {} of {}", grouped(done), grouped(all)), Modifier::DIM),
+        Span::styled(format!("{gauge}  "), view.painted(Color::Green)),
+        Span::styled(format!("bar {}{of}", grouped(done)), Modifier::DIM),
     ])
 }
 
@@ -177,7 +180,7 @@ mod tests {
         };
         let standings = [standing("breakout-EURUSD", false), standing("cross-GOOG", true)];
         let at = "2017-06-01T12:00:00Z".parse().unwrap();
-        let view = View { at, bars: (50, 100), standings: &standings, colours: true };
+        let view = View { at, bars: (50, Some(100)), standings: &standings, colours: true };
         let mut terminal = Terminal::new(TestBackend::new(columns, rows)).unwrap();
         terminal.draw(|frame| draw(frame, &view)).unwrap();
         let buffer = terminal.backend().buffer().clone();

@@ -98,6 +98,18 @@ impl Watcher {
 }
 
 impl Watch for Watcher {
+    async fn asked_to_end(&mut self) -> Result<(), CliError> {
+        loop {
+            tokio::select! {
+                () = &mut self.stop => return Ok(()),
+                () = tokio::time::sleep(DRAWN_EVERY) => {}
+            }
+            if self.quit()? {
+                return Ok(());
+            }
+        }
+    }
+
     async fn bar(&mut self, seen: &Seen<'_>) -> Result<bool, CliError> {
         let due = match self.speed {
             Speed::Max => Instant::now(),
