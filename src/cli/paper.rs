@@ -210,9 +210,12 @@ async fn summed(session: &Session, ended: Ended, counts: Counts) -> Result<(Ende
 
 /// The connection of this name, behind what has come over it before.
 fn live(name: &str, settings: &Settings, global: &Global, session: &Session, plan: &Plan) -> Result<Live, CliError> {
-    let found = Buses::new(settings, &global.data, session).into_inward(name);
+    let (_, canary) = tokio::sync::watch::channel(settings.canary.clone());
+    let found = Buses::new(settings, &canary, &global.data, session).into_inward(name);
     let (inbound, reading, status) = found.ok_or_else(|| {
-        CliError::usage(format!("the settings have no connection {name:?} that takes messages: see [bus] in docs/buses"))
+        CliError::usage(format!(
+            "the settings have no connection {name:?} that takes messages: see [bus] in docs/buses"
+        ))
     })?;
     if reading.format != Format::Ephor {
         let format = reading.format.as_str();

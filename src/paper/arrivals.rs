@@ -40,7 +40,8 @@ impl Arrivals {
     #[must_use]
     pub fn behind(plan: &Plan, now: fn() -> Timestamp) -> Self {
         let markets = plan.markets.iter().enumerate().map(|(place, market)| (market.instrument.id.clone(), place));
-        let own = |(place, bars): (usize, &[Bar])| bars.iter().map(move |bar| ((place, bar.at), *bar)).collect::<Vec<_>>();
+        let own =
+            |(place, bars): (usize, &[Bar])| bars.iter().map(move |bar| ((place, bar.at), *bar)).collect::<Vec<_>>();
         let bars: BTreeMap<_, _> =
             plan.markets.iter().map(|market| market.bars.as_slice()).enumerate().flat_map(own).collect();
         Self {
