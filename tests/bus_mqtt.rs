@@ -182,8 +182,8 @@ fn over_tls_with_a_password_reports_come_in_from_a_broker_that_the_authority_has
     let broker = Broker::with(|dir| {
         certificates(dir, &["server"]);
         let file = |name: &str| dir.join(name).display().to_string();
-        let password = installed::program("usr/bin/mosquitto_passwd", "mosquitto");
-        let made = Command::new(password).args(["-c", "-b", &file("users"), "ephor", "open-sesame"]).output().unwrap();
+        let mut password = installed::command("usr/bin/mosquitto_passwd", "mosquitto");
+        let made = password.args(["-c", "-b", &file("users"), "ephor", "open-sesame"]).output().unwrap();
         assert!(made.status.success(), "{made:?}");
         let (certificate, key, users) = (file("server.pem"), file("server.key"), file("users"));
         format!("certfile {certificate}\nkeyfile {key}\nallow_anonymous false\npassword_file {users}\n")

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod installed;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -21,8 +23,12 @@ fn text(name: &str) -> String {
 }
 
 fn systemd_analyze(args: &[&str], unit: &Path) -> Output {
-    let ran = Command::new("systemd-analyze").args(args).arg(unit).env("SYSTEMD_COLORS", "0").output();
-    ran.unwrap_or_else(|error| panic!("systemd-analyze, of the package systemd, is needed: {error}"))
+    let mut command = installed::command("usr/bin/systemd-analyze", "systemd");
+    // The units of its package, which ours stands on, are beside it, wherever that is.
+    let place = Path::new(command.get_program()).ancestors().nth(3).unwrap();
+    let units = ["lib/systemd/system", "usr/lib/systemd/system"].map(|units| place.join(units));
+    let units = std::env::join_paths(units).unwrap();
+    command.args(args).arg(unit).env("SYSTEMD_COLORS", "0").env("SYSTEMD_UNIT_PATH", units).output().unwrap()
 }
 
 #[track_caller]
@@ -58,6 +64,14 @@ fn the_unit_is_closed_to_all_that_the_service_does_not_need() {
     well(&systemd_analyze(&security, &unit(dir.path(), |unit| unit)));
     let open = unit(dir.path(), |unit| unit.replace("CapabilityBoundingSet=\n", "").replace("PrivateUsers=yes\n", ""));
     assert!(!systemd_analyze(&security, &open).status.success(), "the threshold notices nothing");
+}
+
+#[test]
+fn the_unit_needs_no_program_but_ephor_and_a_shell() {
+    let unit = text("docs/deploy/ephor.service");
+    let commands: Vec<_> = unit.lines().filter(|line| line.starts_with("Exec")).collect();
+    let known = |line: &&str| ["=/usr/local/bin/ephor ", "=/bin/sh -c '"].iter().any(|begins| line.contains(begins));
+    assert!(commands.len() == 3 && commands.iter().all(known), "a system may have no more: {commands:?}");
 }
 
 #[test]

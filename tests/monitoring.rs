@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use installed::program;
+use installed::command;
 use serde_json::Value;
 use served::Served;
 
@@ -29,7 +29,7 @@ fn text(name: &str) -> String {
 /// What the service serves, as Prometheus would read it.
 #[track_caller]
 fn check_metrics(served: &str) {
-    let mut command = Command::new(program("usr/bin/promtool", "prometheus"));
+    let mut command = command("usr/bin/promtool", "prometheus");
     command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(served.as_bytes()).unwrap();
@@ -40,8 +40,7 @@ fn check_metrics(served: &str) {
 
 #[track_caller]
 fn promtool(args: &[&str]) {
-    let done =
-        Command::new(program("usr/bin/promtool", "prometheus")).args(args).current_dir(file("")).output().unwrap();
+    let done = command("usr/bin/promtool", "prometheus").args(args).current_dir(file("")).output().unwrap();
     let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "promtool {args:?}: {said}");
 }

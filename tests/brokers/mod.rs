@@ -115,8 +115,7 @@ impl Drop for Broker {
 }
 
 fn start(dir: &tempfile::TempDir, port: u16) -> Child {
-    let program = installed::program("usr/sbin/mosquitto", "mosquitto");
-    let mut command = Command::new(program);
+    let mut command = installed::command("usr/sbin/mosquitto", "mosquitto");
     command.arg("-c").arg(dir.path().join("mosquitto.conf")).stdout(Stdio::null()).stderr(Stdio::null());
     let child = command.spawn().unwrap();
     let started = Instant::now();

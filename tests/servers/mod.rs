@@ -13,7 +13,7 @@ use async_nats::jetstream::{self, Context};
 use futures::StreamExt;
 use serde_json::Value;
 
-use crate::installed::program;
+use crate::installed;
 
 /// How long anything may take before a test gives up on it.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -81,7 +81,7 @@ impl Nats {
         );
         std::fs::write(&config, text).unwrap();
         let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
-        let mut command = Command::new(program("usr/sbin/nats-server", "nats-server"));
+        let mut command = installed::command("usr/sbin/nats-server", "nats-server");
         command.arg("-c").arg(&config).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(command.spawn().unwrap());
         let started = Instant::now();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use redis::{Connection, FromRedisValue, ToRedisArgs, Value, cmd};
 
-use crate::installed::program;
+use crate::installed;
 
 /// How long anything may take before a test gives up on it.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -170,20 +170,10 @@ impl Drop for Redis {
     }
 }
 
-/// The server, installed or out of its packages with the libraries that it needs.
+/// The server: one program, which does what its name says.
 fn server() -> Command {
-    let path = program("usr/bin/redis-check-rdb", "redis-tools");
-    // One program, which does what its name says.
-    let mut command = Command::new(&path);
+    let mut command = installed::command("usr/bin/redis-check-rdb", "redis-tools");
     command.arg0("redis-server");
-    if !path.starts_with("/usr") {
-        let libraries =
-            [("libjemalloc.so.2", "libjemalloc2"), ("liblzf.so.1", "liblzf1"), ("libatomic.so.1", "libatomic1")];
-        let triplet = format!("{}-linux-gnu", std::env::consts::ARCH);
-        let files = libraries.map(|(file, package)| program(&format!("usr/lib/{triplet}/{file}"), package));
-        let dirs = files.iter().filter_map(|file| file.parent());
-        command.env("LD_LIBRARY_PATH", std::env::join_paths(dirs).unwrap());
-    }
     command
 }
 
