@@ -37,6 +37,7 @@ pub struct Started {
 
 impl Started {
     /// Writes log lines of another level from here on; says whether it does. `EPHOR_LOG` stands over the settings.
+    #[must_use]
     pub fn show(&self, level: LogLevel) -> bool {
         self.shown.as_ref().is_some_and(|shown| shown.reload(filter(level)).is_ok())
     }

@@ -13,7 +13,6 @@ mod served;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use brokers::{Broker, Listener};

@@ -86,7 +86,7 @@ impl Arrivals {
     }
 
     /// The next that can be traded.
-    pub fn next(&mut self) -> Option<Step> {
+    pub fn step(&mut self) -> Option<Step> {
         self.ready.pop_front()
     }
 

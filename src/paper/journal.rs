@@ -40,10 +40,10 @@ impl Journal {
             move |source| CliError::File { doing, path, source }
         };
         let open = || {
-            std::fs::create_dir_all(&dir)?;
+            std::fs::create_dir_all(dir)?;
             let file = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
             // Its name, and its directory's, must be there after a loss of power as its lines are.
-            File::open(&dir)?.sync_all()?;
+            File::open(dir)?.sync_all()?;
             File::open(data)?.sync_all()?;
             Ok(file)
         };

@@ -146,7 +146,7 @@ impl Live {
 impl Inputs for Live {
     async fn next(&mut self) -> Result<Option<Step>, CliError> {
         loop {
-            if let Some(step) = self.arrivals.next() {
+            if let Some(step) = self.arrivals.step() {
                 return Ok(Some(step));
             }
             if !self.take().await? {

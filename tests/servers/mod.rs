@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::pull;

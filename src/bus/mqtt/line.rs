@@ -202,7 +202,15 @@ impl Line {
                 match answer.reason {
                     PubAckReason::Success => {}
                     PubAckReason::NoMatchingSubscribers => is_heard = false,
-                    reason => return Some(Err(MqttError::Refused(format!("{reason:?}")))),
+                    reason @ (PubAckReason::UnspecifiedError
+                    | PubAckReason::ImplementationSpecificError
+                    | PubAckReason::NotAuthorized
+                    | PubAckReason::TopicNameInvalid
+                    | PubAckReason::PacketIdentifierInUse
+                    | PubAckReason::QuotaExceeded
+                    | PubAckReason::PayloadFormatInvalid) => {
+                        return Some(Err(MqttError::Refused(format!("{reason:?}"))));
+                    }
                 }
                 asked -= 1;
                 (asked == 0).then_some(Ok(()))
