@@ -212,7 +212,9 @@ async fn summed(session: &Session, ended: Ended, counts: Counts) -> Result<(Ende
 fn live(name: &str, settings: &Settings, global: &Global, session: &Session, plan: &Plan) -> Result<Live, CliError> {
     let found = Buses::new(settings, &global.data, session).into_inward(name);
     let (inbound, reading, status) = found.ok_or_else(|| {
-        CliError::usage(format!("the settings have no connection {name:?} that takes messages: see [bus] in docs/buses"))
+        CliError::usage(format!(
+            "the settings have no connection {name:?} that takes messages: see [bus] in docs/buses"
+        ))
     })?;
     if reading.format != Format::Ephor {
         let format = reading.format.as_str();
