@@ -84,6 +84,20 @@ impl Gate for Governor {
 }
 
 impl Governor {
+    /// The answer that stands in the log for exactly this order, whatever is in force by now: for a host whose time is
+    /// not the clock's, and that goes through its past again. `None` where there is none, or none that can be read.
+    #[must_use]
+    pub fn recorded_answer(&self, ask: &Ask) -> Option<Answer> {
+        let found = self.decision_on(&ask.strategy, &ask.order.id);
+        let commit =
+            found.inspect_err(|error| tracing::error!(%error, "a recorded decision cannot be read")).ok()??;
+        let (events, at) = (codec::decode_commit(&commit).ok()?, Timestamp::from_nanos(commit.decided_at));
+        let recorded = Recorded::new(events, commit.version, at, commit.system).placed(commit.seq).as_repeat();
+        let is_same = recorded.decision().is_some_and(|decision| decision.order == ask.order);
+        let is_denied = is_same && self.is_denied(&ask.strategy, &ask.order.id);
+        is_same.then(|| Answer { is_denied, ..answer(&recorded, ask.order.qty) })
+    }
+
     fn tell_of(
         &self,
         strategy: StrategyId,

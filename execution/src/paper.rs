@@ -44,7 +44,7 @@ pub struct Terms {
     pub fee_maker: Amount,
     /// Fee of a fill of an order that took what was there, a fraction of the fill's value.
     pub fee_taker: Amount,
-    /// Fee of every fill, on top.
+    /// Fee of every order that is filled, on top, with its first fill.
     pub fee_fixed: Amount,
     /// How far from the market's price a market order, or a stop, is filled at most, ticks. Never in its favour. A
     /// book's own depth takes its place where there is one.

@@ -122,20 +122,30 @@ fn slippage_is_against_the_order_and_within_its_ticks() {
 
 #[test]
 fn slippage_as_a_fraction_of_the_price_comes_on_top_in_whole_ticks() {
-    let mut seen = std::collections::BTreeSet::new();
-    for n in 0..200 {
-        // One and a half hundredth: two ticks, and the one that is fixed.
-        let mut venue = venue(Terms { slippage: amount("0.00015"), slippage_ticks: 1, ..Terms::default() });
-        venue.submit(&market(&format!("o-{n}"), Side::Buy, 1), at(0)).unwrap();
-        venue.on_price(&acme(), amount("100"), at(1));
-        seen.insert(fills(&venue)[0].split('@').nth(1).unwrap().to_owned());
+    // One and a half hundredth of a hundred are two ticks, three quarters of one of fifty are one; and the fixed one.
+    for (price, prices) in [
+        ("100", vec!["99.97", "99.98", "99.99", "100", "100.01", "100.02", "100.03"]),
+        ("50", vec!["49.98", "49.99", "50", "50.01", "50.02"]),
+        ("-100", vec!["-100.03", "-100.02", "-100.01", "-100", "-99.99", "-99.98", "-99.97"]),
+    ] {
+        let mut seen = std::collections::BTreeSet::new();
+        for (n, side) in (0..400).zip([Side::Buy, Side::Sell].into_iter().cycle()) {
+            let mut venue = venue(Terms { slippage: amount("0.00015"), slippage_ticks: 1, ..Terms::default() });
+            venue.submit(&market(&format!("o-{n}"), side, 1), at(0)).unwrap();
+            venue.on_price(&acme(), amount(price), at(1));
+            let (_, fill) = venue.executions_since(1).unwrap().into_iter().find_map(fill).unwrap();
+            assert!(!side.signed(fill.price.minus(amount(price))).is_negative(), "{side:?} {fill:?}");
+            seen.insert(fill.price);
+        }
+        assert_eq!(seen, prices.into_iter().map(amount).collect(), "{price}");
     }
-    assert_eq!(seen, ["100", "100.01", "100.02", "100.03"].map(str::to_owned).into());
 }
 
 #[test]
 fn all_fills_together_take_no_more_than_their_share_of_the_volume() {
-    let mut venue = venue(Terms { volume_share: Some(amount("0.1")), ..Terms::default() });
+    let other = Instrument { id: "OTHER".parse().unwrap(), ..terms_of_acme() };
+    let terms = Terms { volume_share: Some(amount("0.1")), ..Terms::default() };
+    let mut venue = PaperVenue::new(terms, [terms_of_acme(), other.clone()]);
     venue.submit(&market("first", Side::Buy, 7), at(0)).unwrap();
     venue.submit(&limit("next", Side::Buy, 7, "99"), at(0)).unwrap();
     venue.on_volume(&acme(), 105.into());
@@ -147,6 +157,40 @@ fn all_fills_together_take_no_more_than_their_share_of_the_volume() {
     venue.on_volume(&acme(), 25.into());
     venue.on_price(&acme(), amount("98"), at(4));
     assert_eq!(fills(&venue)[2..], ["next 2@99"]);
+    // Just enough is enough; and of another instrument no volume has been told.
+    venue.on_volume(&acme(), 20.into());
+    venue.submit(&VenueOrder { instrument: other.id.clone(), ..market("other", Side::Buy, 50) }, at(5)).unwrap();
+    venue.on_price(&acme(), amount("98"), at(6));
+    venue.on_price(&other.id, amount("10"), at(6));
+    assert_eq!(fills(&venue)[3..], ["next 2@99", "other 50@10"]);
+    // A book says itself how much there is.
+    venue.submit(&market("last", Side::Buy, 30), at(7)).unwrap();
+    venue.on_book(&acme(), &[], &[level("97", 30)], at(8));
+    assert_eq!(fills(&venue)[5..], ["last 30@97"]);
+}
+
+#[test]
+fn an_order_worth_less_than_the_smallest_value_is_no_order_unless_it_reduces() {
+    let listed = Instrument { notional_min: Some(500.into()), ..terms_of_acme() };
+    let mut venue = PaperVenue::new(Terms::default(), [listed]);
+    // A contract of ten: ten at 5 are worth 500.
+    for order in [
+        limit("just", Side::Buy, 10, "5"),
+        limit("short", Side::Buy, 10, "4.99"),
+        stop("break", Side::Buy, 9, "5.5"),
+        market("any", Side::Buy, 1),
+    ] {
+        venue.submit(&order, at(0)).unwrap();
+    }
+    venue.on_price(&acme(), amount("5"), at(1));
+    assert_eq!(
+        ends(&venue),
+        ["short rejected: a value of 499 is below 500", "break rejected: a value of 495 is below 500"]
+    );
+    assert_eq!(fills(&venue), ["just 10@5", "any 1@5"]);
+    venue.submit(&VenueOrder { reduce_only: true, ..limit("out", Side::Sell, 1, "6") }, at(2)).unwrap();
+    venue.on_price(&acme(), amount("6"), at(3));
+    assert_eq!((fills(&venue)[2..].to_vec(), ends(&venue).len()), (vec!["out 1@6".to_owned()], 2));
 }
 
 #[test]
@@ -211,7 +255,7 @@ fn a_limit_that_waits_gets_its_own_price_and_pays_as_a_maker() {
     assert_eq!(fills(&venue), ["takes 2@100", "waits 2@99"]);
     let fees: Vec<Amount> =
         venue.executions_since(0).unwrap().into_iter().filter_map(fill).map(|(_, it)| it.fee).collect();
-    // 2 x 100 x 10 x 0.001 + 0.5, and 2 x 99 x 10 x -0.0001 + 0.5.
+    // The fixed fee once an order: 2 x 100 x 10 x 0.001 + 0.5, and 2 x 99 x 10 x -0.0001 + 0.5.
     assert_eq!(fees, [amount("2.5"), amount("0.302")]);
 }
 
@@ -225,9 +269,9 @@ fn a_book_is_walked_level_by_level_and_what_is_left_waits() {
     assert!(venue.order(&"o-1".parse().unwrap()).unwrap().unwrap().is_open);
     venue.on_book(&acme(), &[], &[level("103", 9)], at(2));
     assert_eq!(fills(&venue)[3..], ["o-1 1@103"]);
-    // It took what was there, also the second time.
+    // It took what was there, also the second time; and what an order costs, it costs once.
     let fees = venue.executions_since(0).unwrap().into_iter().filter_map(fill).map(|(_, fill)| fill.fee);
-    assert!(fees.into_iter().all(|fee| fee == Amount::ONE));
+    assert_eq!(fees.collect::<Vec<_>>(), [1, 0, 0, 0].map(Amount::from));
 }
 
 #[test]

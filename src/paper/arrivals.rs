@@ -22,6 +22,8 @@ use crate::input::{Code, Fields, LINE_BYTES_MAX, Range, Refusal, plausible, quot
 pub struct Arrivals {
     reading: Reading,
     now: fn() -> Timestamp,
+    /// Whether a bar has to say how much was traded.
+    needs_volume: bool,
     /// Places in [`Plan::markets`].
     markets: BTreeMap<InstrumentId, usize>,
     signals: BTreeMap<SourceId, Wished>,
@@ -47,6 +49,7 @@ impl Arrivals {
         Self {
             reading: Reading::new(plan.without_rule(), now),
             now,
+            needs_volume: plan.settings.venue.volume_share.is_some(),
             markets: markets.collect(),
             signals: BTreeMap::new(),
             last: bars.keys().map(|(_, at)| *at).max(),
@@ -105,6 +108,9 @@ impl Arrivals {
             close: price("close")?,
             volume: fields.amount("volume", Range::AtLeastZero)?,
         };
+        if self.needs_volume {
+            required("volume", Ok(bar.volume))?;
+        }
         let refused = |(field, problem)| Err(Refusal::field(Code::FieldOutOfRange, field, problem));
         bar.fault().map_or(Ok((*market, bar)), refused)
     }
@@ -144,4 +150,95 @@ fn other(field: &'static str, what: &str) -> Refusal {
 
 fn late(at: Timestamp, last: Timestamp) -> Refusal {
     Refusal::field(Code::TimeGoingBack, "ts", format!("{at} is before {last}, a bar that has come"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use ephor_governance::units::Amount;
+
+    use super::*;
+    use crate::paper::plan::Beside;
+    use crate::settings::{Paper, PaperInstrument, PaperSize, PaperStrategy, PaperVenue};
+
+    fn arrivals() -> Arrivals {
+        arrivals_with(PaperVenue::default())
+    }
+
+    fn arrivals_with(venue: PaperVenue) -> Arrivals {
+        let instruments = ["EUR/USD", "GOOG"].map(|id| PaperInstrument::named(id.parse().unwrap()));
+        let strategy = PaperStrategy {
+            id: "desk".parse().unwrap(),
+            instrument: "EUR/USD".parse().unwrap(),
+            capital: 1_000.into(),
+            rule: None,
+            size: PaperSize::default(),
+        };
+        let settings = Paper { instruments: instruments.into(), strategies: vec![strategy], venue, ..Paper::default() };
+        let plan = Plan::make(settings, Path::new(""), &[], Beside::Bus).unwrap();
+        Arrivals::behind(&plan, || Timestamp::from_nanos(1_700_000_000 * 1_000_000_000))
+    }
+
+    fn signal(id: &str, time: &str) -> String {
+        format!(r#"{{"id":"{id}","ts":"2020-01-01T{time}:00Z","strategy_id":"desk","side":"BUY"}}"#)
+    }
+
+    fn bar(instrument: &str, time: &str) -> String {
+        let at = format!("2020-01-01T{time}:00Z");
+        format!(r#"{{"type":"bar","ts":"{at}","instrument":"{instrument}","open":2,"high":3,"low":1,"close":2}}"#)
+    }
+
+    fn ready(arrivals: &mut Arrivals) -> Vec<String> {
+        let shown = |step| match step {
+            Step::Signal(wished) => wished.id.to_string(),
+            Step::Bar(market, bar) => format!("{market} {}", &bar.at.to_string()[11..16]),
+        };
+        std::iter::from_fn(|| arrivals.next()).map(shown).collect()
+    }
+
+    #[test]
+    fn a_signal_waits_for_the_first_bar_that_is_later() {
+        let mut arrivals = arrivals();
+        for message in [signal("late", "09:30"), signal("early", "08:30"), signal("early-2", "08:30")] {
+            assert_eq!(arrivals.take(message.as_bytes()), Ok(true));
+        }
+        assert!(ready(&mut arrivals).is_empty());
+        assert_eq!(arrivals.take(bar("EUR/USD", "08:30").as_bytes()), Ok(true));
+        assert_eq!(ready(&mut arrivals), ["0 08:30"], "it was not before it");
+        assert_eq!(arrivals.take(bar("GOOG", "09:00").as_bytes()), Ok(true));
+        assert_eq!(ready(&mut arrivals), ["early", "early-2", "1 09:00"]);
+        assert_eq!(arrivals.take(bar("EUR/USD", "10:00").as_bytes()), Ok(true));
+        assert_eq!(ready(&mut arrivals), ["late", "0 10:00"]);
+    }
+
+    #[test]
+    fn what_comes_again_is_known_and_what_is_too_late_or_another_is_refused() {
+        let mut arrivals = arrivals();
+        for message in [signal("s-1", "09:30"), bar("EUR/USD", "10:00"), bar("GOOG", "10:00")] {
+            assert_eq!(arrivals.take(message.as_bytes()), Ok(true));
+            assert_eq!(arrivals.take(message.as_bytes()), Ok(false));
+        }
+        assert_eq!(ready(&mut arrivals), ["s-1", "0 10:00", "1 10:00"], "nothing stands there twice");
+        for (message, code) in [
+            (signal("s-2", "09:59"), Code::TimeGoingBack),
+            (bar("GOOG", "09:59"), Code::TimeGoingBack),
+            (signal("s-1", "10:30"), Code::IdReused),
+            (bar("GOOG", "10:00").replace("\"close\":2", "\"close\":1"), Code::IdReused),
+        ] {
+            assert_eq!(arrivals.take(message.as_bytes()).unwrap_err().code, code, "{message}");
+        }
+        assert_eq!(arrivals.take(signal("s-3", "10:00").as_bytes()), Ok(true), "at the very time it is not too late");
+        assert!(ready(&mut arrivals).is_empty());
+    }
+
+    #[test]
+    fn a_bar_has_to_say_its_volume_where_fills_take_a_share_of_it() {
+        let message = bar("EUR/USD", "10:00");
+        assert_eq!(arrivals().take(message.as_bytes()), Ok(true));
+        let mut limited = arrivals_with(PaperVenue { volume_share: Some(Amount::new(1, 1)), ..PaperVenue::default() });
+        let refusal = limited.take(message.as_bytes()).unwrap_err();
+        assert_eq!((refusal.code, refusal.field), (Code::FieldMissing, Some("volume")));
+        assert_eq!(limited.take(message.replace("\"low\"", "\"volume\":5,\"low\"").as_bytes()), Ok(true));
+    }
 }

@@ -12,7 +12,7 @@ use ephor_execution::outcome::{Outcome, Refused, Submitted};
 use ephor_execution::paper::{self, PaperVenue, Terms};
 use ephor_execution::positions::Lane;
 use ephor_execution::post::{DrawdownMonitor, PostTrade};
-use ephor_execution::risk::{ExposureLimits, OrderLimits, PreTrade, PriceCollar, Restricted};
+use ephor_execution::risk::{ExposureLimits, OrderLimits, PreTrade, PriceCollar, Restricted, Throttle};
 use ephor_execution::sizing::{Base, PortfolioSizing, Size};
 use ephor_governance::fill::Netting;
 use ephor_governance::ids::{Actor, InstrumentId, StrategyId};
@@ -21,7 +21,7 @@ use ephor_governance::units::{Amount, Multiplier};
 use super::bars::Bar;
 use super::plan::Plan;
 use super::signals::Wished;
-use crate::settings::{Paper, PaperInstrument, PaperRisk, PaperSize};
+use crate::settings::{Paper, PaperInstrument, PaperRisk, PaperSize, PaperThrottle};
 
 /// An engine at work.
 pub struct Desk<G> {
@@ -35,7 +35,7 @@ impl<G: Gate> Desk<G> {
         let settings = &plan.settings;
         let stages = Stages {
             sizer: Box::new(sizing(plan)),
-            dedup: Box::new(Window::new(0)),
+            dedup: Box::new(Window::new(nanos(settings.dedup_window_seconds))),
             pre_trade: limits(&settings.risk),
             post_trade: watches(&settings.risk),
             netting: Netting::Fifo,
@@ -59,6 +59,10 @@ impl<G: Gate> Desk<G> {
     /// [`EngineError`].
     pub async fn open(&mut self, market: usize, bar: &Bar) -> Result<(), EngineError> {
         let Some(instrument) = self.instruments.get(market) else { return Ok(()) };
+        if let Some(volume) = bar.volume {
+            self.engine.live().on_volume(instrument, volume);
+            self.engine.paper().on_volume(instrument, volume);
+        }
         self.engine.live().on_bar_open(instrument, bar.open, bar.at);
         self.engine.paper().on_bar_open(instrument, bar.open, bar.at);
         self.engine.on_executions().await
@@ -127,6 +131,10 @@ impl<G: Gate> Desk<G> {
     }
 }
 
+fn nanos(seconds: u64) -> i64 {
+    i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000_000)
+}
+
 fn terms(instrument: &PaperInstrument) -> Instrument {
     let PaperInstrument { id, lot, tick, currency, qty_min, multiplier, .. } = instrument.clone();
     let terms = Instrument::new(id, lot, tick, currency);
@@ -139,7 +147,10 @@ fn venue_terms(settings: &Paper) -> Terms {
         seed: settings.seed,
         fee_maker: venue.fee,
         fee_taker: venue.fee,
+        fee_fixed: venue.fee_fixed,
         slippage_ticks: venue.slippage_ticks,
+        slippage: venue.slippage,
+        volume_share: venue.volume_share,
         latency_nanos: venue.latency_ms.saturating_mul(1_000_000),
         partial: venue.partial,
         reject: venue.reject,
@@ -163,17 +174,24 @@ fn sizing(plan: &Plan) -> PortfolioSizing {
 }
 
 fn limits(risk: &PaperRisk) -> Vec<Box<dyn PreTrade + Send>> {
-    let PaperRisk { collar, order_value_max, order_qty_max, gross_exposure_max, restricted, .. } = risk.clone();
+    let PaperRisk { collar, order_value_max, order_qty_max, gross_exposure_max, restricted, throttle, .. } =
+        risk.clone();
     let mut limits: Vec<Box<dyn PreTrade + Send>> = vec![Box::new(Restricted(restricted.into_iter().collect()))];
     if let Some(max) = collar {
         limits.push(Box::new(PriceCollar { max }));
     }
     limits.push(Box::new(OrderLimits { value_max: order_value_max, qty_max: order_qty_max }));
     limits.push(Box::new(ExposureLimits { position_max: None, gross_max: gross_exposure_max }));
+    // The last, so that it counts what is sent and nothing that another one stops.
+    if let Some(PaperThrottle { orders_max, window_seconds }) = throttle {
+        limits.push(Box::new(Throttle::new(orders_max, nanos(window_seconds))));
+    }
     limits
 }
 
 fn watches(risk: &PaperRisk) -> Vec<Box<dyn PostTrade + Send>> {
-    let monitor = risk.drawdown_max.map(|max| Box::new(DrawdownMonitor::new(max, None)) as Box<dyn PostTrade + Send>);
-    monitor.into_iter().collect()
+    let PaperRisk { drawdown_max, drawdown_kill, .. } = *risk;
+    // Where it is killed nothing more is opened anyway.
+    let Some(max) = drawdown_max.or(drawdown_kill) else { return Vec::new() };
+    vec![Box::new(DrawdownMonitor::new(max, drawdown_kill))]
 }

@@ -84,3 +84,41 @@ impl Journal {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(data: &Path) -> Vec<String> {
+        let mut lines = Vec::new();
+        Journal::open(data, |number, line| {
+            lines.push(format!("{number} {}", std::str::from_utf8(line).unwrap().trim_end()));
+            Ok(())
+        })
+        .unwrap();
+        lines
+    }
+
+    #[test]
+    fn what_was_brought_to_the_disk_is_there_again_one_message_a_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(dir.path(), |_, _| panic!("there is nothing")).unwrap();
+        journal.add(b"{\"a\":\r\n 1}\n");
+        journal.sync().unwrap();
+        journal.add(b"{}");
+        assert_eq!(lines(dir.path()), ["1 {\"a\":   1}"], "what was only added is not");
+        journal.sync().unwrap();
+        assert_eq!(lines(dir.path()), ["1 {\"a\":   1}", "2 {}"]);
+    }
+
+    #[test]
+    fn a_torn_end_is_cut_and_what_is_added_then_stands_on_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("paper")).unwrap();
+        std::fs::write(path(dir.path()), "{}\n{\"to").unwrap();
+        let mut journal = Journal::open(dir.path(), |_, _| Ok(())).unwrap();
+        journal.add(b"[]");
+        journal.sync().unwrap();
+        assert_eq!(lines(dir.path()), ["1 {}", "2 []"]);
+    }
+}

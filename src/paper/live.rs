@@ -96,7 +96,10 @@ impl Live {
                     sleep(jittered(wait)).await;
                 }
                 match self.inbound.open().await {
-                    Ok(source) => none.insert(source),
+                    Ok(source) => {
+                        tracing::info!(bus = %self.status.name(), "connected");
+                        none.insert(source)
+                    }
                     Err(error) => return (deliveries, Some(error)),
                 }
             }
@@ -105,7 +108,7 @@ impl Live {
         while let Some(found) = next.take() {
             match found {
                 Ok(Some(delivery)) => deliveries.push(delivery),
-                Ok(None) => {}
+                Ok(None) => break,
                 Err(error) => return (deliveries, Some(error)),
             }
             if !deliveries.is_empty() && deliveries.len() < self.at_once {
@@ -157,5 +160,102 @@ impl Inputs for Live {
 
     fn bars(&self) -> Option<u64> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::path::{Path, PathBuf};
+    use std::sync::{Arc, Mutex};
+
+    use ephor_governance::units::Timestamp;
+    use futures::future::BoxFuture;
+
+    use super::*;
+    use crate::paper::journal;
+    use crate::paper::plan::{Beside, Plan};
+    use crate::settings::{Paper, PaperInstrument};
+
+    /// Messages that are given out from the first that is not acknowledged on, in two at once; each acknowledgement
+    /// fails the first time.
+    #[derive(Clone)]
+    struct Fake {
+        data: PathBuf,
+        messages: Arc<Mutex<VecDeque<String>>>,
+        given: usize,
+        fails: Arc<Mutex<bool>>,
+    }
+
+    impl Inbound for Fake {
+        fn open(&self) -> BoxFuture<'_, Result<Box<dyn Source>, BusError>> {
+            let source = Self { given: 0, ..self.clone() };
+            Box::pin(async move { Ok(Box::new(source) as Box<dyn Source>) })
+        }
+    }
+
+    impl Source for Fake {
+        fn next(&mut self) -> BoxFuture<'_, Result<Option<Delivery>, BusError>> {
+            Box::pin(async move {
+                let messages = self.messages.lock().unwrap();
+                let Some(message) = messages.get(self.given) else { return Ok(None) };
+                self.given += 1;
+                Ok(Some(Delivery {
+                    receipt: Receipt(self.given as u64),
+                    place: "here".into(),
+                    subject: "x".into(),
+                    headers: Vec::new(),
+                    payload: message.clone().into(),
+                    attempt: 1,
+                }))
+            })
+        }
+
+        fn settle(&mut self, outcomes: Vec<(Receipt, Outcome)>) -> BoxFuture<'_, Result<(), BusError>> {
+            Box::pin(async move {
+                let kept = std::fs::read_to_string(journal::path(&self.data)).unwrap();
+                let mut messages = self.messages.lock().unwrap();
+                for (place, (_, outcome)) in outcomes.iter().enumerate() {
+                    assert_eq!(*outcome, Outcome::Done);
+                    assert!(kept.contains(messages[place].as_str()), "acknowledged before it was kept");
+                }
+                let mut fails = self.fails.lock().unwrap();
+                *fails = !*fails;
+                if *fails {
+                    return Err(BusError::NotSetUp { problem: "not now".into() });
+                }
+                messages.drain(..outcomes.len());
+                self.given -= outcomes.len();
+                Ok(())
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_acknowledged_before_it_is_kept_and_what_was_not_comes_again_and_counts_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let instruments = vec![PaperInstrument::named("EUR/USD".parse().unwrap())];
+        let settings = Paper { instruments, ..Paper::default() };
+        let plan = Plan::make(settings, Path::new(""), &[], Beside::Bus).unwrap();
+        let now = || Timestamp::from_nanos(1_700_000_000 * 1_000_000_000);
+        let bars = (1..=5).map(|day| {
+            let at = format!("2020-01-0{day}T00:00:00Z");
+            format!(r#"{{"type":"bar","ts":"{at}","instrument":"EUR/USD","open":2,"high":3,"low":1,"close":2}}"#)
+        });
+        let fake = Fake {
+            data: dir.path().to_owned(),
+            messages: Arc::new(Mutex::new(bars.collect())),
+            given: 0,
+            fails: Arc::default(),
+        };
+        let journal = Journal::open(dir.path(), |_, _| Ok(())).unwrap();
+        let mut live = Live::new(Box::new(fake), Status::new("bus:x"), 2, Arrivals::behind(&plan, now), journal);
+        let mut days = Vec::new();
+        while let Some(step) = live.next().await.unwrap() {
+            days.push(step.at().to_string()[8..10].to_owned());
+        }
+        assert_eq!(days, ["01", "02", "03", "04", "05"]);
+        assert_eq!((live.counted().taken, live.counted().repeated), (5, 5));
+        assert_eq!(std::fs::read_to_string(journal::path(dir.path())).unwrap().lines().count(), 5);
     }
 }

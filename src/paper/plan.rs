@@ -114,6 +114,14 @@ pub enum PlanError {
         /// Which.
         instrument: InstrumentId,
     },
+    /// A bar does not say how much was traded, and that limits fills.
+    #[error("{instrument}: the bar of {at} has no volume, of which paper.venue.volume_share is a share")]
+    NoVolume {
+        /// Of which instrument.
+        instrument: InstrumentId,
+        /// Which bar.
+        at: Timestamp,
+    },
     /// A setting that makes no sense.
     #[error("{of}: {field} {problem}")]
     Unfit {
@@ -153,6 +161,7 @@ impl PlanError {
             | Self::Twice { .. }
             | Self::UnknownInstrument { .. }
             | Self::NoBars { .. }
+            | Self::NoVolume { .. }
             | Self::Unfit { .. }
             | Self::Policy { .. } => false,
         }
@@ -181,6 +190,14 @@ impl Plan {
         let mut markets = Vec::new();
         for instrument in &settings.instruments {
             markets.push(market(instrument, dir, given, beside, settings.in_sample)?);
+        }
+        let mute = |market: &Market| {
+            Some((market.instrument.id.clone(), market.bars.iter().find(|bar| bar.volume.is_none())?.at))
+        };
+        if settings.venue.volume_share.is_some()
+            && let Some((instrument, at)) = markets.iter().find_map(mute)
+        {
+            return Err(PlanError::NoVolume { instrument, at });
         }
         if markets.is_empty() {
             return Err(PlanError::Nothing);

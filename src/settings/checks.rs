@@ -38,6 +38,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), Unfit> {
     canary(&settings.canary)?;
     bus(&settings.bus)?;
     audit_database(&settings.audit.database)?;
+    settings.paper.check()?;
     telemetry(&settings.telemetry)
 }
 
@@ -282,7 +283,7 @@ pub(super) fn unfit(field: &'static str, problem: String) -> Result<(), Unfit> {
     Err(Unfit { field, problem })
 }
 
-fn within<T: Copy + PartialOrd + Display>(
+pub(super) fn within<T: Copy + PartialOrd + Display>(
     field: &'static str,
     found: T,
     allowed: RangeInclusive<T>,

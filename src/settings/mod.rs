@@ -36,7 +36,7 @@ pub use mqtt::Mqtt;
 pub use nats::{
     Discard, Nats, NatsAuth, NatsDead, NatsEvents, NatsInput, NatsOrders, NatsTls, Retention, StreamLimits,
 };
-pub use paper::{Paper, PaperApprove, PaperInstrument, PaperRisk, PaperSize, PaperStrategy, PaperVenue};
+pub use paper::{Paper, PaperApprove, PaperInstrument, PaperRisk, PaperSize, PaperStrategy, PaperThrottle, PaperVenue};
 pub use plaintext::is_this_machine;
 pub use redis::{Redis, is_pattern};
 pub use renewed::Renewed;

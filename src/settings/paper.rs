@@ -8,6 +8,7 @@ use ephor_governance::ids::{Actor, Currency, InstrumentId, StrategyId};
 use ephor_governance::units::Amount;
 use serde::{Deserialize, Serialize};
 
+use super::checks::{Unfit, unfit, within};
 use crate::paper::rules;
 
 /// Paper trading.
@@ -22,6 +23,9 @@ pub struct Paper {
     pub policy: Option<PathBuf>,
     /// Whether orders of a strategy in the shadow are filled on the paper venue, so that it can earn its way out.
     pub measure_shadow: bool,
+    /// How long the same wish of a strategy under another id is the same order, seconds of the bars' own time; 0, the
+    /// default, compares ids alone.
+    pub dedup_window_seconds: u64,
     /// Who approves orders that wait.
     pub approve: PaperApprove,
     /// What trading costs, and how the venue behaves.
@@ -41,6 +45,7 @@ impl Default for Paper {
             in_sample: Amount::new(3, 1),
             policy: None,
             measure_shadow: true,
+            dedup_window_seconds: 0,
             approve: PaperApprove::default(),
             venue: PaperVenue::default(),
             risk: PaperRisk::default(),
@@ -48,6 +53,50 @@ impl Default for Paper {
             strategies: Vec::new(),
         }
     }
+}
+
+/// A year: no window is longer, seconds.
+const WINDOW_SECONDS_MAX: u64 = 366 * 86_400;
+
+impl Paper {
+    /// The first setting that cannot stand.
+    pub(super) fn check(&self) -> Result<(), Unfit> {
+        let Self { venue, risk, .. } = self;
+        share("paper.in_sample", self.in_sample)?;
+        within("paper.dedup_window_seconds", self.dedup_window_seconds, 0..=WINDOW_SECONDS_MAX)?;
+        share("paper.venue.slippage", venue.slippage)?;
+        share("paper.venue.partial", venue.partial)?;
+        share("paper.venue.reject", venue.reject)?;
+        if venue.fee_fixed.is_negative() {
+            return unfit("paper.venue.fee_fixed", format!("must not be below 0, found {}", venue.fee_fixed));
+        }
+        if let Some(part) = venue.volume_share {
+            above_zero("paper.venue.volume_share", part)?;
+            share("paper.venue.volume_share", part)?;
+        }
+        for (field, fall) in
+            [("paper.risk.drawdown_max", risk.drawdown_max), ("paper.risk.drawdown_kill", risk.drawdown_kill)]
+        {
+            fall.map_or(Ok(()), |fall| above_zero(field, fall))?;
+        }
+        if let Some((max, kill)) = risk.drawdown_max.zip(risk.drawdown_kill).filter(|(max, kill)| kill < max) {
+            let problem = format!("must not be below paper.risk.drawdown_max, which is {max}; found {kill}");
+            return unfit("paper.risk.drawdown_kill", problem);
+        }
+        if let Some(PaperThrottle { orders_max, window_seconds }) = risk.throttle {
+            within("paper.risk.throttle.orders_max", orders_max, 1..=1_000_000)?;
+            within("paper.risk.throttle.window_seconds", window_seconds, 1..=WINDOW_SECONDS_MAX)?;
+        }
+        Ok(())
+    }
+}
+
+fn share(field: &'static str, found: Amount) -> Result<(), Unfit> {
+    within(field, found, Amount::ZERO..=Amount::ONE)
+}
+
+fn above_zero(field: &'static str, found: Amount) -> Result<(), Unfit> {
+    if found.is_positive() { Ok(()) } else { unfit(field, format!("must be above 0, found {found}")) }
 }
 
 /// `[paper.approve]`.
@@ -65,8 +114,14 @@ pub struct PaperApprove {
 pub struct PaperVenue {
     /// Fee of a fill, a fraction of its value.
     pub fee: Amount,
+    /// Fee of an order on top, with its first fill, in the instrument's currency.
+    pub fee_fixed: Amount,
     /// How far from the price a market order is filled at most, ticks.
     pub slippage_ticks: u32,
+    /// The same as a fraction of the price, on top; in whole ticks, rounded up.
+    pub slippage: Amount,
+    /// The share of a bar's volume that all fills in it take at most, a fraction; not limited where this is not set.
+    pub volume_share: Option<Amount>,
     /// How long an order is under way.
     pub latency_ms: u64,
     /// The share of orders that are filled in parts.
@@ -77,7 +132,16 @@ pub struct PaperVenue {
 
 impl Default for PaperVenue {
     fn default() -> Self {
-        Self { fee: Amount::ZERO, slippage_ticks: 1, latency_ms: 50, partial: Amount::ZERO, reject: Amount::ZERO }
+        Self {
+            fee: Amount::ZERO,
+            fee_fixed: Amount::ZERO,
+            slippage_ticks: 1,
+            slippage: Amount::ZERO,
+            volume_share: None,
+            latency_ms: 50,
+            partial: Amount::ZERO,
+            reject: Amount::ZERO,
+        }
     }
 }
 
@@ -95,8 +159,22 @@ pub struct PaperRisk {
     pub gross_exposure_max: Option<Amount>,
     /// Fall from a strategy's peak beyond which it opens nothing more, a fraction.
     pub drawdown_max: Option<Amount>,
+    /// Fall from a strategy's peak beyond which governance's kill switch is engaged for it, a fraction.
+    pub drawdown_kill: Option<Amount>,
+    /// How many orders in how long a time; one more, and nothing more is opened.
+    pub throttle: Option<PaperThrottle>,
     /// Instruments that nothing may be opened in.
     pub restricted: Vec<InstrumentId>,
+}
+
+/// `[paper.risk.throttle]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PaperThrottle {
+    /// Orders within the window.
+    pub orders_max: u32,
+    /// Its length, seconds of the bars' own time.
+    pub window_seconds: u64,
 }
 
 /// `[[paper.instruments]]`.

@@ -80,7 +80,8 @@ impl PaperVenue {
         let key = (order.strategy.clone(), order.instrument.clone());
         let held = self.holdings.get(&key).copied().unwrap_or_default();
         let comes_to = price.and_then(|price| {
-            let fee = self.fee(terms, qty, price, is_taker)?;
+            let fixed = if number == 1 { self.terms.fee_fixed } else { Amount::ZERO };
+            let fee = self.fee(terms, qty, price, is_taker, fixed)?;
             Some((price, fee, exact_sum(held, order.side.signed(qty))?, exact_sum(filled, qty)?))
         });
         let Some((price, fee, after, filled)) = comes_to else {
@@ -105,10 +106,10 @@ impl PaperVenue {
         true
     }
 
-    fn fee(&self, terms: &Instrument, qty: Amount, price: Amount, is_taker: bool) -> Option<Amount> {
+    fn fee(&self, terms: &Instrument, qty: Amount, price: Amount, is_taker: bool, fixed: Amount) -> Option<Amount> {
         let rate = if is_taker { self.terms.fee_taker } else { self.terms.fee_maker };
         let value = qty.times(price)?.times(terms.multiplier)?.abs();
-        let fee = value.times(rate)?.decimal().checked_add(self.terms.fee_fixed.decimal())?;
+        let fee = value.times(rate)?.decimal().checked_add(fixed.decimal())?;
         Some(Amount::from(fee).normalized())
     }
 

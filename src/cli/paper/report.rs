@@ -107,9 +107,17 @@ impl Report {
         } else {
             add(&mut text, format_args!("  recorded as {}\n", Counted(counts.events_recorded, "event")));
         }
-        if let Some(rejects) = &counts.rejects {
-            let said = styled(WARN, format_args!("{} rejected", Counted(counts.lines_rejected, "line")));
-            add(&mut text, format_args!("  {said}, see {}\n", rejects.display()));
+        let (taken, known) = (counts.lines_recorded, counts.lines_repeated);
+        if taken + known > 0 {
+            add(&mut text, format_args!("  {} taken, {known} known before\n", Counted(taken, "message")));
+        }
+        if counts.lines_rejected > 0 {
+            let (what, see) = match &counts.rejects {
+                Some(rejects) => ("line", format!("rejected, see {}", rejects.display())),
+                None => ("message", "put apart, see the dead letters of the bus".to_owned()),
+            };
+            let said = styled(WARN, Counted(counts.lines_rejected, what));
+            add(&mut text, format_args!("  {said} {see}\n"));
             for (code, count) in &counts.rejected_by_reason {
                 add(&mut text, format_args!("    {:>8}  {code}\n", print::grouped(*count)));
             }
