@@ -193,7 +193,9 @@ fn a_stream_does_not_outlive_the_key_that_opened_it() {
         let client = reqwest::blocking::Client::builder().timeout(None).build().unwrap();
         client.get(format!("{}/v1/events/stream?from=1", served.address)).bearer_auth(key).send().unwrap()
     };
-    eventually("the new keys come in", || open(&viewer).status() == 200);
+    for key in [&viewer, &engine] {
+        eventually("a new key comes in", || open(key).status() == 200);
+    }
     let (kept, mut followed) = (open(&served.key), open(&viewer));
     let mut ingest = TcpStream::connect(served.authority()).unwrap();
     ingest.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
