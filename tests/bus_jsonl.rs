@@ -103,6 +103,11 @@ fn a_file_that_became_shorter_is_refused_and_readiness_says_so() {
     until(|| service.get("/readyz").0 == 503);
     let said = service.get("/readyz").1;
     assert!(said["parts"]["bus:desk"].as_str().unwrap().contains("another file or was cut"), "{said}");
+    // Whoever shows no key learns that something is wrong, and not where it stands.
+    let told = service.client.get(format!("{}/readyz", service.address)).send().unwrap();
+    assert_eq!(told.status(), 503);
+    let told: Value = told.json().unwrap();
+    assert_eq!((&told["parts"]["bus:desk"], &told["parts"]["actors"]), (&"not ready".into(), &Value::Null), "{told}");
     service.register("m");
     let orders = serde_json::json!({
         "order_id": "o", "strategy_id": "m", "instrument": "X", "side": "BUY", "qty": "1", "price": "1",

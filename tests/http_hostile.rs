@@ -176,6 +176,37 @@ fn a_body_that_trickles_is_answered_with_a_time_out_and_the_connection_ends() {
     lives(&served);
 }
 
+/// What was left of a body in pieces was passed over for as long as its sender liked: a connection without end, without
+/// a key and for one packet.
+#[test]
+fn a_body_in_pieces_without_an_end_holds_no_connection() {
+    let served = Served::with(LIMITS, &[]);
+    served.register("s-1");
+    let head = "Host: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n";
+    let key = format!("Authorization: Bearer {}\r\n", served.key);
+    for (what, request, status) in [
+        ("without a key", format!("POST /v1/orders/check HTTP/1.1\r\n{head}"), 401),
+        ("nowhere", format!("POST /v1/nowhere HTTP/1.1\r\n{head}"), 404),
+        ("where none is read", format!("GET /healthz HTTP/1.1\r\n{head}"), 200),
+        ("in time", format!("POST /v1/orders/check HTTP/1.1\r\n{head}{key}"), 408),
+    ] {
+        let stream = connect(&served);
+        (&stream).write_all(format!("{request}\r\n3\r\nabc\r\n").as_bytes()).unwrap();
+        let said = rest(&stream);
+        assert!(said.starts_with(&format!("HTTP/1.1 {status}")), "{what}: {said}");
+    }
+    // One that is read to its end leaves the connection as it was.
+    let stream = connect(&served);
+    for _ in 0..2 {
+        let request = format!("POST /v1/orders/check HTTP/1.1\r\n{head}{key}\r\n2\r\n{{}}\r\n0\r\n\r\n");
+        (&stream).write_all(request.as_bytes()).unwrap();
+        let mut said = [0; 4_096];
+        let read = (&stream).read(&mut said).unwrap();
+        assert!(said[..read].starts_with(b"HTTP/1.1 422"), "{}", String::from_utf8_lossy(&said[..read]));
+    }
+    lives(&served);
+}
+
 #[test]
 fn rubbish_on_the_wire_is_refused_and_a_request_behind_it_is_not_read() {
     let served = Served::with(LIMITS, &[]);

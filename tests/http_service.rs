@@ -7,7 +7,8 @@ mod cli;
 mod served;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use cli::{Desk, demo};
@@ -168,13 +169,63 @@ fn a_revoked_key_is_out_within_seconds_and_a_role_does_what_it_may() {
     };
     eventually("a new key comes in", || with(&viewer).0 == 403);
     let (_, said) = with(&viewer);
-    assert_eq!(said["code"], json!("ROLE_INSUFFICIENT"), "{said}");
+    assert_eq!((&said["code"], &said["action"]), (&json!("ROLE_INSUFFICIENT"), &json!("block")), "{said}");
     let (status, said) = with("ephor_0000_0000");
-    assert_eq!((status, &said["code"]), (401, &json!("KEY_INVALID")), "{said}");
-    let listed = served.desk.run(&["api-key", "list", "--json"]).ended(0).json();
-    let id = listed.as_array().unwrap().iter().find(|entry| entry["name"] == json!("eve")).unwrap()["id"].clone();
-    served.desk.run(&["api-key", "revoke", id.as_str().unwrap()]).ended(0);
+    assert_eq!((status, &said["code"], &said["action"]), (401, &json!("KEY_INVALID"), &json!("block")), "{said}");
+    let nothing = served.post("/v1/orders/check:batch", &json!({ "orders": [] })).1;
+    assert_eq!(nothing["action"], json!("block"), "{nothing}");
+    revoke(&served, "eve");
     eventually("a revoked key stays out", || with(&viewer).0 == 401);
+}
+
+fn revoke(served: &Served, name: &str) {
+    let listed = served.desk.run(&["api-key", "list", "--json"]).ended(0).json();
+    let id = listed.as_array().unwrap().iter().find(|entry| entry["name"] == json!(name)).unwrap()["id"].clone();
+    served.desk.run(&["api-key", "revoke", id.as_str().unwrap()]).ended(0);
+}
+
+/// A key was looked at when a stream began and never again: whoever had one open kept it for as long as it lasted.
+#[test]
+fn a_stream_does_not_outlive_the_key_that_opened_it() {
+    let served = Served::new();
+    let (viewer, engine) = (key_of(&served.desk, "eve", "viewer"), key_of(&served.desk, "engine-1", "engine"));
+    let open = |key: &str| {
+        let client = reqwest::blocking::Client::builder().timeout(None).build().unwrap();
+        client.get(format!("{}/v1/events/stream?from=1", served.address)).bearer_auth(key).send().unwrap()
+    };
+    for key in [&viewer, &engine] {
+        eventually("a new key comes in", || open(key).status() == 200);
+    }
+    let (kept, mut followed) = (open(&served.key), open(&viewer));
+    let mut ingest = TcpStream::connect(served.authority()).unwrap();
+    ingest.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    write!(
+        ingest,
+        "POST /v1/ingest HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {engine}\r\nConnection: close\r\n\
+         Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    .unwrap();
+    let line = |id: &str| {
+        let declared = json!({ "type": "strategy", "id": id, "ts": "2024-01-01T00:00:00Z", "strategy_id": id,
+            "initial_capital": "1000", "currency": "USD" });
+        let declared = format!("{declared}\n");
+        (&ingest).write_all(format!("{:x}\r\n{declared}\r\n", declared.len()).as_bytes())
+    };
+    line("before").unwrap();
+    eventually("the line is taken", || served.get("/v1/strategies/before").0 == 200);
+    revoke(&served, "eve");
+    revoke(&served, "engine-1");
+    let mut seen = String::new();
+    followed.read_to_string(&mut seen).unwrap();
+    assert!(seen.contains("\"before\""), "{seen}");
+    let mut taken = String::new();
+    (&ingest).read_to_string(&mut taken).unwrap();
+    drop(line("after"));
+    assert!(taken.contains("\"before\"") && !taken.contains("\"done\""), "{taken}");
+    assert_eq!(served.get("/v1/strategies/after").0, 404);
+    served.register("A");
+    let mut kept = BufReader::new(kept).lines();
+    assert!(kept.any(|line| line.unwrap().contains("register-A")), "another's stream goes on");
 }
 
 #[test]
@@ -280,6 +331,39 @@ fn an_engine_declares_what_nobody_knows_and_changes_nothing_that_is_known() {
     assert_eq!(declare(&engine, "r-2", "1"), (200, "repeated".to_owned()), "the same again changes nothing");
     assert_eq!(declare(&engine, "r-3", "0.000001"), (403, "rejected".to_owned()));
     assert_eq!(declare(&served.key, "r-4", "2").0, 200, "an operator may");
+}
+
+/// What is known was looked at, and only then declared: of two who came at once the second changed what the first had
+/// just made known.
+#[test]
+fn of_engines_that_declare_one_strategy_at_once_one_does() {
+    let served = Served::new();
+    let engine = key_of(&served.desk, "engine-1", "engine");
+    let known = || served.client.get(format!("{}/v1/kill", served.address)).bearer_auth(&engine).send().unwrap();
+    eventually("the engine comes in", || known().status() == 200);
+    for round in 0..25 {
+        let declare = |capital: usize| {
+            let declared = json!({ "type": "strategy", "id": format!("r-{round}-{capital}"), "currency": "USD",
+                "ts": "2024-01-01T00:00:00Z", "strategy_id": format!("s-{round}"), "initial_capital": capital });
+            let asked = served.client.post(format!("{}/v1/reports", served.address)).bearer_auth(&engine);
+            asked.json(&declared).send().unwrap().status().as_u16()
+        };
+        let start = Barrier::new(8);
+        let statuses: Vec<u16> = std::thread::scope(|scope| {
+            let asking: Vec<_> = (1..=8)
+                .map(|capital| {
+                    let (start, declare) = (&start, &declare);
+                    scope.spawn(move || {
+                        start.wait();
+                        declare(capital)
+                    })
+                })
+                .collect();
+            asking.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
+        assert!(statuses.iter().all(|status| [200, 403].contains(status)), "{statuses:?}");
+    }
 }
 
 #[test]

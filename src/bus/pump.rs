@@ -8,7 +8,6 @@ use std::time::Duration;
 use actix_web::web;
 use ephor_actors::{Failure, Recorded};
 use ephor_governance::rejection::Rejection;
-use ephor_governance::strategy::Command;
 use futures::StreamExt;
 use futures::future::{LocalBoxFuture, ready};
 use futures::stream::FuturesOrdered;
@@ -217,14 +216,17 @@ impl Pump {
     }
 
     async fn ask(&self, entry: Entry) -> LocalBoxFuture<'static, Result<Recorded, Failure>> {
-        if let Asked::Strategy(request) = &entry.asked
-            && let Command::Register(registration) = &request.command
-            && let Err(problem) = intake::may_declare(&self.app, Role::Engine, &request.strategy, registration).await
-        {
-            let rejection = Rejection::InvalidField { field: "strategy_id", problem: problem.detail().to_owned() };
-            return Box::pin(ready(Err(Failure::Rejected(rejection))));
+        if !intake::is_declaration(&entry) {
+            return intake::ask(&self.app, entry, None).1;
         }
-        intake::ask(&self.app, entry, None).1
+        let answer = match intake::declare(&self.app, Role::Engine, entry, None).await {
+            Ok((_, answer)) => answer,
+            Err(problem) => {
+                let rejection = Rejection::InvalidField { field: "strategy_id", problem: problem.detail().to_owned() };
+                Err(Failure::Rejected(rejection))
+            }
+        };
+        Box::pin(ready(answer))
     }
 }
 
@@ -232,7 +234,7 @@ impl Pump {
 fn stands_alone(entry: &Entry) -> bool {
     match &entry.asked {
         Asked::Account(_) => true,
-        Asked::Strategy(request) => matches!(request.command, Command::Register(_)),
+        Asked::Strategy(_) => intake::is_declaration(entry),
     }
 }
 

@@ -275,6 +275,14 @@ impl ApiKeys {
         entry_of(&table, Credential::CertificateSha256(Digest::of_certificate(der))).map(Entry::caller)
     }
 
+    /// Whether the key that a caller has shown still permits what it did.
+    #[must_use]
+    pub fn admits(&self, caller: &Caller) -> bool {
+        let table = self.table.get();
+        let entry = table.as_ref().and_then(|table| table.get(&caller.key_id));
+        entry.is_some_and(|entry| entry.revoked_at.is_none() && entry.caller() == *caller)
+    }
+
     /// Every key there has been, in the order in which they were made.
     #[must_use]
     pub fn list(&self) -> Vec<Entry> {

@@ -88,9 +88,13 @@ pub struct App {
     pub reads: Arc<Semaphore>,
     /// Event streams that are open.
     streams: Arc<AtomicUsize>,
+    /// Held while a strategy is declared: what is known of it must not change between the look and the declaration.
+    pub declaring: tokio::sync::Mutex<()>,
     /// Places of the lines of all streams of reports: a part of what may be under way, so that orders find room.
     pub intake: Arc<Semaphore>,
     closing: CancellationToken,
+    /// Told whenever the API keys have been read anew.
+    keys_read: watch::Sender<()>,
     /// What the house showed last, and when: however many ask, it is looked at once in [`FRESH`].
     looked: Mutex<Option<(Instant, Vec<MetricFamily>)>>,
     /// Which parts did not answer last, and when.
@@ -164,8 +168,10 @@ impl App {
             signer,
             acts: Acts::default(),
             governed,
+            declaring: tokio::sync::Mutex::default(),
             intake: Arc::new(Semaphore::new((in_flight / 4).max(1))),
             closing: CancellationToken::new(),
+            keys_read: watch::Sender::default(),
             looked: Mutex::default(),
             beat: Mutex::default(),
             started: Instant::now(),
@@ -228,9 +234,18 @@ impl App {
     pub fn refresh_keys(&self) {
         // The public keys first: nothing is signed that could not be verified.
         let refreshed = [self.keys.refresh(), self.verifier.refresh(), self.signer.refresh()];
+        if !matches!(refreshed, [Ok(false), ..]) {
+            self.keys_read.send_replace(());
+        }
         for error in refreshed.into_iter().filter_map(Result::err) {
             tracing::error!(%error, "keys could not be read again: whom they would let in stays outside");
         }
+    }
+
+    /// Comes back when a caller may no longer do what was begun with its key: a stream does not outlive the key.
+    pub async fn shut_out(&self, caller: &Caller) {
+        let mut read = self.keys_read.subscribe();
+        while self.keys.admits(caller) && read.changed().await.is_ok() {}
     }
 
     /// Tells the canary that a source speaks: a caller by its key's name, a strategy by its id, or `account`.

@@ -59,7 +59,11 @@ impl<N: Need> FromRequest for Allowed<N> {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(admitted::<N>(request))
+        // Whoever asks about an order is to know that it does not go out.
+        ready(admitted::<N>(request).map_err(|problem| match N::PERMISSION {
+            Permission::Trade => problem.blocking(),
+            Permission::Read | Permission::Operate | Permission::Administer => problem,
+        }))
     }
 }
 

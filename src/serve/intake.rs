@@ -31,7 +31,7 @@ use super::body::Body;
 use super::headers::{json_in_utf8, of_type, trace_of};
 use super::problem::{MEDIA_TYPE, Problem};
 use crate::input::{Asked, Code, Entry, LINE_BYTES_MAX, Parser, Refusal};
-use crate::keys::api::{Permission, Role};
+use crate::keys::api::{Caller, Permission, Role};
 use crate::store;
 
 /// Lines under way at once.
@@ -153,7 +153,7 @@ pub(super) async fn lines(
     let taking = Taking {
         app,
         trace: trace_of(&request),
-        role: allowed.caller.role,
+        caller: allowed.caller,
         results,
         under_way: FuturesOrdered::new(),
         totals: Totals { done: true, lines: 0, counts: BTreeMap::new() },
@@ -200,13 +200,14 @@ pub(super) async fn one(
     let entry = Parser::live(store::now).line(&body)?;
     let entry =
         entry.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, Code::LineNotJson.as_str(), "the body is empty"))?;
-    if let Asked::Strategy(request) = &entry.asked
-        && let Command::Register(registration) = &request.command
-    {
-        may_declare(&app, allowed.caller.role, &request.strategy, registration).await?;
-    }
-    let (id, answer) = ask(&app, entry, trace_of(&request));
-    match answer.await {
+    let trace = trace_of(&request);
+    let (id, answer) = if is_declaration(&entry) {
+        declare(&app, allowed.caller.role, entry, trace).await?
+    } else {
+        let (id, answer) = ask(&app, entry, trace);
+        (id, answer.await)
+    };
+    match answer {
         Err(Failure::Rejected(Rejection::NothingToChange { .. })) => {
             Ok(web::Json(LineResult::new(1, "repeated", Some(id))))
         }
@@ -273,7 +274,7 @@ pub(crate) fn ask(
 struct Taking {
     app: web::Data<App>,
     trace: Option<SmolStr>,
-    role: Role,
+    caller: Caller,
     results: mpsc::Sender<Bytes>,
     under_way: FuturesOrdered<LocalBoxFuture<'static, LineResult>>,
     totals: Totals,
@@ -312,16 +313,15 @@ impl Taking {
     }
 
     async fn take(&mut self, line: u64, entry: Entry) -> Result<(), Gone> {
-        if let Asked::Strategy(request) = &entry.asked
-            && let Command::Register(registration) = &request.command
-        {
+        if is_declaration(&entry) {
             // What is known of the strategy must be known before it is declared anew.
             self.settle_all().await?;
-            if let Err(problem) = may_declare(&self.app, self.role, &request.strategy, registration).await {
-                return self
-                    .settle(LineResult::problem(line, "rejected", Some(registration.id.text()), &problem))
-                    .await;
-            }
+            let id = declared(&entry).map(|(_, registration)| registration.id.text());
+            let result = match declare(&self.app, self.caller.role, entry, self.trace.clone()).await {
+                Ok((id, answer)) => LineResult::answered(line, id, answer),
+                Err(problem) => LineResult::problem(line, "rejected", id, &problem),
+            };
+            return self.settle(result).await;
         }
         let is_account = matches!(entry.asked, Asked::Account(_));
         if is_account {
@@ -339,14 +339,38 @@ impl Taking {
     }
 }
 
+/// Whether an entry declares a strategy.
+pub(crate) fn is_declaration(entry: &Entry) -> bool {
+    declared(entry).is_some()
+}
+
+fn declared(entry: &Entry) -> Option<(&StrategyId, &Registration)> {
+    let Asked::Strategy(request) = &entry.asked else { return None };
+    let Command::Register(registration) = &request.command else { return None };
+    Some((&request.strategy, registration))
+}
+
+/// Declares a strategy, as far as the role may; nobody else declares one meanwhile.
+///
+/// # Errors
+/// 403.
+pub(crate) async fn declare(
+    app: &web::Data<App>,
+    role: Role,
+    entry: Entry,
+    trace: Option<SmolStr>,
+) -> Result<(SmolStr, Result<Recorded, Failure>), Problem> {
+    let _alone = app.declaring.lock().await;
+    if let Some((strategy, registration)) = declared(&entry) {
+        may_declare(app, role, strategy, registration).await?;
+    }
+    let (id, answer) = ask(app, entry, trace);
+    Ok((id, answer.await))
+}
+
 /// An engine may declare a strategy that nobody knows, or say again what is known. To change what is known is an
 /// operator's act: capital, multiplier and version decide how large its orders count.
-pub(crate) async fn may_declare(
-    app: &App,
-    role: Role,
-    strategy: &StrategyId,
-    declared: &Registration,
-) -> Result<(), Problem> {
+async fn may_declare(app: &App, role: Role, strategy: &StrategyId, declared: &Registration) -> Result<(), Problem> {
     let Some(governor) = app.governor().filter(|_| !role.may(Permission::Operate)) else { return Ok(()) };
     let known = governor.look(strategy).await.and_then(|live| live.state.registration);
     let recorded = governor.reader().version_of(&StreamId::new(strategy.as_str())).0 > 0;
@@ -365,6 +389,8 @@ async fn take_all(payload: web::Payload, mut taking: Taking) -> Result<(), Gone>
     let mut split = Split::new(payload);
     let mut parser = Parser::live(store::now);
     let mut reading = true;
+    let (app, caller) = (taking.app.clone(), taking.caller.clone());
+    let mut shut_out = std::pin::pin!(app.shut_out(&caller));
     while reading || !taking.under_way.is_empty() {
         let next = tokio::select! {
             biased;
@@ -372,7 +398,13 @@ async fn take_all(payload: web::Payload, mut taking: Taking) -> Result<(), Gone>
                 taking.settle(result).await?;
                 continue;
             }
-            () = taking.app.closed(), if reading => {
+            // A stream takes nothing more when its key is revoked, as when the service ends.
+            () = &mut shut_out, if reading => {
+                taking.totals.done = false;
+                reading = false;
+                continue;
+            }
+            () = app.closed(), if reading => {
                 // What was taken is answered; without totals its sender knows that there was no end.
                 taking.totals.done = false;
                 reading = false;

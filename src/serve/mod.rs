@@ -14,6 +14,7 @@ pub mod digests;
 pub mod events;
 pub mod figures;
 pub mod headers;
+mod held;
 pub mod idempotency;
 pub mod intake;
 pub mod measured;

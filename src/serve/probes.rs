@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::{HttpResponse, get, web};
+use actix_web::{HttpRequest, HttpResponse, get, web};
 use prometheus::{Encoder, TextEncoder};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::app::App;
-use super::auth::{Allowed, Read};
+use super::auth::{self, Allowed, Read};
 use super::problem::{MEDIA_TYPE, Problem};
 
 /// How the service is doing.
@@ -25,7 +25,7 @@ pub struct Readiness {
     ready: bool,
     /// Whether governance is enabled at all.
     governance_enabled: bool,
-    /// Each part and, where it is not ready, what is wrong.
+    /// Each part and, where it is not ready, what is wrong; without a known key, no more than that something is.
     parts: BTreeMap<String, Option<String>>,
 }
 
@@ -63,8 +63,12 @@ pub(super) async fn healthz() -> web::Json<Health> {
     ),
 )]
 #[get("/readyz")]
-pub(super) async fn readyz(app: web::Data<App>) -> HttpResponse {
-    let readiness = app.readiness().await;
+pub(super) async fn readyz(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
+    let mut readiness = app.readiness().await;
+    if auth::caller(&request, &app).is_err() {
+        // What is wrong tells of addresses and files.
+        readiness.parts.values_mut().flatten().for_each(|wrong| "not ready".clone_into(wrong));
+    }
     if readiness.ready {
         HttpResponse::Ok().json(readiness)
     } else {

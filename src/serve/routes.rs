@@ -2,10 +2,12 @@
 
 use std::sync::LazyLock;
 
+use actix_web::dev::ResourceDef;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use utoipa::OpenApi;
+use utoipa::openapi::PathItem;
 use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_actix_web::{AppExt, scope};
 use utoipa_swagger_ui::SwaggerUi;
@@ -63,21 +65,24 @@ async fn nowhere(request: HttpRequest) -> HttpResponse {
     response
 }
 
+/// Every path with the methods that it takes. Made once: whoever asks for what is not there needs no key to do so.
+static METHODS: LazyLock<Vec<(ResourceDef, Vec<&'static str>)>> = LazyLock::new(|| {
+    let methods = |item: &PathItem| {
+        let all = [
+            ("GET", &item.get),
+            ("POST", &item.post),
+            ("PUT", &item.put),
+            ("DELETE", &item.delete),
+            ("PATCH", &item.patch),
+        ];
+        all.into_iter().filter(|(_, operation)| operation.is_some()).map(|(method, _)| method).collect()
+    };
+    let paths = DOCUMENT.paths.paths.iter();
+    paths.map(|(pattern, item)| (ResourceDef::new(pattern.as_str()), methods(item))).collect()
+});
+
 /// The methods that a path takes.
 fn methods_of(path: &str) -> Vec<&'static str> {
-    let fits = |pattern: &str| actix_web::dev::ResourceDef::new(pattern).is_match(path);
-    let items = DOCUMENT.paths.paths.iter().filter(|(pattern, _)| fits(pattern)).map(|(_, item)| item);
-    items
-        .flat_map(|item| {
-            [
-                ("GET", &item.get),
-                ("POST", &item.post),
-                ("PUT", &item.put),
-                ("DELETE", &item.delete),
-                ("PATCH", &item.patch),
-            ]
-        })
-        .filter(|(_, operation)| operation.is_some())
-        .map(|(method, _)| method)
-        .collect()
+    let fitting = METHODS.iter().filter(|(pattern, _)| pattern.is_match(path));
+    fitting.flat_map(|(_, methods)| methods).copied().collect()
 }

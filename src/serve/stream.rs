@@ -2,7 +2,7 @@
 //!
 //! A stream begins at any seq and follows the head of the log; a reader that was cut off comes again with the id of
 //! the last event it has seen, and misses nothing. Only a little is read ahead: a reader that takes nothing for too
-//! long is cut off, and costs no memory until then but what it has asked for.
+//! long is cut off, and costs no memory until then but what it has asked for. A stream ends with the key that opened it.
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
@@ -94,7 +94,7 @@ pub struct StreamedEvent {
 )]
 #[get("/events/stream")]
 pub(super) async fn follow_events(
-    _: Allowed<Read>,
+    who: Allowed<Read>,
     request: HttpRequest,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
@@ -118,7 +118,12 @@ pub(super) async fn follow_events(
     let greeting = Bytes::from(format!(": from seq {from}\n\n"));
     events.try_send(greeting).map_err(|_| Problem::stopping())?;
     let line = request.conn_data::<Line>().cloned();
-    actix_web::rt::spawn(Followed { open, passage, head, events, line }.follow());
+    actix_web::rt::spawn(async move {
+        tokio::select! {
+            () = app.shut_out(&who.caller) => tracing::info!("an event stream ended: its key was revoked"),
+            () = Followed { open, passage, head, events, line }.follow() => {}
+        }
+    });
     let body = futures::stream::unfold(reader, async |mut reader| {
         reader.recv().await.map(|bytes| (Ok::<_, actix_web::Error>(bytes), reader))
     });

@@ -14,6 +14,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::app::App;
 use super::headers::trace_of;
+use super::held::Held;
 use super::problem::{MEDIA_TYPE, Problem};
 use crate::telemetry;
 
@@ -26,7 +27,7 @@ const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 /// What the server answers as a problem.
 pub async fn watch(
     app: web::Data<App>,
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
@@ -47,6 +48,7 @@ pub async fn watch(
         // Fails where no traces are sent: there is nothing to hang it on then.
         drop(span.set_parent(telemetry::parent(request.headers())));
     }
+    let held = Held::of(&mut request);
     let limit = Duration::from_millis(app.limits().request_timeout_ms);
     let answer = tokio::time::timeout(limit, next.call(request)).instrument(span.clone()).await;
     let response = match answer {
@@ -64,7 +66,14 @@ pub async fn watch(
     let took = started.elapsed();
     tracing::debug!(parent: &span, status, micros = took.as_micros(), "answered");
     app.figures.answered(&route, status, took);
-    response
+    match (held, response) {
+        (Some(held), Ok(response)) => Ok(held.until_sent(response)),
+        (Some(held), Err(error)) => {
+            held.for_a_while();
+            Err(error)
+        }
+        (None, response) => response,
+    }
 }
 
 /// Errors of the server's own, a body too large or a path that nobody serves, as problems.

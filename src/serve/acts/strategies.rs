@@ -138,6 +138,7 @@ pub(super) async fn register(
     let fields = fields(&request, &body, &[&["strategy_id"], &TERMS[..]].concat())?;
     let id: StrategyId = required("strategy_id", fields.id("strategy_id"))?;
     let registration = registration(&fields, None)?;
+    let _alone = app.declaring.lock().await;
     if act.governed.governor.reader().version_of(&StreamId::new(id.as_str())) > Version(0) {
         let detail = format!("{id} is registered already: a new version is declared at /v1/strategies/{{id}}/versions");
         return Err(Problem::new(StatusCode::CONFLICT, "STRATEGY_KNOWN", detail).at("strategy_id"));
@@ -169,6 +170,7 @@ pub(super) async fn new_version(
     let id: StrategyId = id_of("id", &id)?;
     let fields = fields(&request, &body, &TERMS)?;
     required("version_digest", fields.text("version_digest"))?;
+    let _alone = app.declaring.lock().await;
     let live = act.governed.governor.look(&id).await;
     let before = live.and_then(|live| live.state.registration).ok_or(Rejection::UnknownStrategy)?;
     let registration = registration(&fields, Some(&before))?;
