@@ -194,7 +194,7 @@ mod tests {
             Step::Signal(wished) => wished.id.to_string(),
             Step::Bar(market, bar) => format!("{market} {}", &bar.at.to_string()[11..16]),
         };
-        std::iter::from_fn(|| arrivals.next()).map(shown).collect()
+        std::iter::from_fn(|| arrivals.step()).map(shown).collect()
     }
 
     #[test]
