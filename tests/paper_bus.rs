@@ -92,7 +92,7 @@ impl Bus for File {
     }
 
     fn publish(&self, messages: &[String]) {
-        let text: String = messages.iter().map(|message| format!("{message}\n")).collect();
+        let text: String = messages.iter().flat_map(|message| [&**message, "\n"]).collect();
         std::fs::File::options().append(true).open(&self.0).unwrap().write_all(text.as_bytes()).unwrap();
     }
 
@@ -110,7 +110,7 @@ impl Bus for File {
 /// Lines of the bars that ship: a header, and so many bars.
 fn csv(bars: usize) -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/bars/EURUSD-1h.csv");
-    std::fs::read_to_string(file).unwrap().lines().take(bars + 1).map(|line| format!("{line}\n")).collect()
+    std::fs::read_to_string(file).unwrap().lines().take(bars + 1).flat_map(|line| [line, "\n"]).collect()
 }
 
 fn time(of: &str) -> String {
@@ -324,7 +324,7 @@ fn puts_apart_what_cannot_be_taken(desk: &Desk, bus: &impl Bus) {
     let dead = bus.dead(desk);
     let codes: Vec<&str> = dead.iter().map(|(code, _)| code.as_str()).collect();
     assert_eq!(codes, poison.iter().map(|(code, _)| *code).collect::<Vec<_>>());
-    let reasons: String = dead.iter().map(|(_, reason)| format!("{reason}\n")).collect();
+    let reasons: String = dead.iter().flat_map(|(_, reason)| [&**reason, "\n"]).collect();
     for part in [
         "unknown type \"quote\": use signal or bar",
         "nobody is not among paper.strategies without a rule",
